@@ -1,0 +1,1 @@
+"""What gdbext costs, as ratios measured within one run."""

@@ -1,0 +1,84 @@
+"""Puts gdbext into gdb: every command under its short name and under the prefix, for people and for GDB/MI."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gdb
+
+from gdbext.bridge import cli, functions, mi
+from gdbext.bridge.machine import forget
+from gdbext.bridge.session import profiles
+from gdbext.commands import COMMANDS
+from gdbext.errors import GdbextError
+from gdbext.headless import install as gdbinit
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+"""Where the file lies that ``source gdbext`` finds."""
+
+
+class _Prefix(gdb.Command):
+    """gdbext: the memory managers of an x86-64 kernel, shown and checked.
+
+    Each command has a short name and the same under this prefix: vmwalk is gdbext vmwalk.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("gdbext", gdb.COMMAND_DATA, gdb.COMPLETE_NONE, True)
+
+
+class _Install(gdb.Command):
+    """Make 'source gdbext' work in every gdb of yours: a few lines in your gdbinit. Usage: gdbext install"""
+
+    def __init__(self) -> None:
+        super().__init__("gdbext install", gdb.COMMAND_SUPPORT, gdb.COMPLETE_NONE)
+
+    def invoke(self, line: str, from_tty: bool) -> None:
+        _say(lambda: gdbinit.install(SCRIPTS))
+
+
+class _Uninstall(gdb.Command):
+    """Take back what 'gdbext install' did. Usage: gdbext uninstall"""
+
+    def __init__(self) -> None:
+        super().__init__("gdbext uninstall", gdb.COMMAND_SUPPORT, gdb.COMPLETE_NONE)
+
+    def invoke(self, line: str, from_tty: bool) -> None:
+        _say(gdbinit.uninstall)
+
+
+def _say(deed: Callable[[], str]) -> None:
+    """Print what was done, or why it could not be."""
+    try:
+        gdb.write(deed() + "\n")
+    except (GdbextError, OSError) as error:
+        raise gdb.GdbError(str(error)) from error
+
+
+def load() -> None:
+    """Register everything with gdb; called once for each gdb."""
+    _Prefix()
+    _Install()
+    _Uninstall()
+    taken = [command.name for command in COMMANDS if _is_taken(command.name)]
+    for command in COMMANDS:
+        cli.register(command, f"gdbext {command.name}")
+        if command.name not in taken:
+            cli.register(command, command.name)
+        mi.register(command)
+    functions.register()
+    if taken:
+        gdb.write(
+            f"gdbext: another extension has {', '.join(taken)}; gdbext's are under 'gdbext {taken[0]}' and so on\n"
+        )
+    gdb.events.connection_removed.connect(forget)
+    for event in (gdb.events.new_objfile, gdb.events.clear_objfiles, gdb.events.free_objfile):
+        event.connect(lambda _: profiles.forget())
+
+
+def _is_taken(name: str) -> bool:
+    """Whether gdb has a command of this name already."""
+    try:
+        gdb.execute(f"help {name}", to_string=True)
+    except gdb.error:
+        return False
+    return True

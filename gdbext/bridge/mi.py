@@ -1,0 +1,47 @@
+"""Commands for programs that drive gdb: ``-gdbext-NAME`` over GDB/MI, with the structure that ``-json`` prints."""
+
+import gdb
+
+from gdbext.bridge.session import run
+from gdbext.commands.record import Command
+from gdbext.errors import GdbextError
+from gdbext.report import json
+
+
+def register(command: Command) -> None:
+    """Make gdb know a command in GDB/MI."""
+
+    class Mi(gdb.MICommand):
+        __doc__ = command.summary
+
+        def invoke(self, arguments: list[str]) -> dict[str, object]:
+            try:
+                return answer(command, arguments)
+            except GdbextError as error:
+                raise gdb.GdbError(str(error)) from error
+
+    Mi(f"-gdbext-{command.name}")
+
+
+def answer(command: Command, words: list[str]) -> dict[str, object]:
+    """A command's result as MI can say it; nothing when ``-output`` sends it to a file, there as JSON."""
+    result, arguments = run(command, ["-json", *words])
+    path = arguments.text("-output")
+    if path is not None:
+        json.write(path, json.text(command.name, result))
+        return {}
+    return {key: mi_form(value) for key, value in json.document(command.name, result).items() if value is not None}
+
+
+def mi_form(value: object) -> object:
+    """JSON's types as GDB/MI can say them.
+
+    MI has neither null nor booleans, and its names begin with a letter: absent members are left out, booleans
+    become ``true`` and ``false``, and a name that is a number gets an ``n`` before it.
+    """
+    if isinstance(value, dict):
+        named = {key if key[:1].isalpha() else f"n{key}": item for key, item in value.items()}
+        return {key: mi_form(item) for key, item in named.items() if item is not None}
+    if isinstance(value, list):
+        return [mi_form(item) for item in value]
+    return str(value).lower() if isinstance(value, bool) else value

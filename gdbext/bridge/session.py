@@ -1,0 +1,54 @@
+"""Sessions over what gdb is looking at, and a command's result in one."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import gdb
+
+from gdbext.bridge.evaluate import evaluate
+from gdbext.bridge.machine import stopped_machine
+from gdbext.bridge.symbols import GdbSymbols
+from gdbext.checks.catalogue import RULE_IDS
+from gdbext.commands.record import Arguments, Command
+from gdbext.profile.choice import ProfileChoice
+from gdbext.report.results import Judgement
+from gdbext.session import Session
+
+profiles = ProfileChoice(RULE_IDS)
+"""The kernel's description: gdb looks at one kernel at a time."""
+
+
+def new_session() -> Session:
+    """A session over what gdb is looking at now. Nothing is read before it is asked for."""
+    symbols, elf = GdbSymbols(), _kernel_file()
+    machine = partial(stopped_machine, lambda: profiles.bound(symbols, elf))
+    return Session(machine, symbols, elf, profiles, evaluate)
+
+
+def _kernel_file() -> Path | None:
+    """The file that the kernel's symbols come from."""
+    space = gdb.current_progspace()
+    name = space.filename if space else None
+    return Path(name) if name else None
+
+
+def run(command: Command, typed: str | Sequence[str]) -> tuple[object, Arguments]:
+    """A command's result for a typed line or its words, in a session of its own; a GdbextError when there is none.
+
+    A check leaves the number of its findings in ``$_memcheck_findings``, and of those that are errors in
+    ``$_memcheck_errors``, for scripts and conditions. One that fails leaves them void: nobody knows.
+    """
+    if command.checks:
+        _leave(None, None)
+    arguments = command.parse(typed)
+    result = command.run(new_session(), arguments)
+    if isinstance(result, Judgement):
+        _leave(result.found, result.errors)
+    return result, arguments
+
+
+def _leave(findings: int | None, errors: int | None) -> None:
+    """What a check has found, where gdb's expressions see it."""
+    gdb.set_convenience_variable("_memcheck_findings", findings)
+    gdb.set_convenience_variable("_memcheck_errors", errors)

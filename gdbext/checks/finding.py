@@ -1,0 +1,127 @@
+"""What a check finds, and what a check is: a rule with a number, run over snapshots that hold no gdb."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+from itertools import islice
+from typing import Generic, TypeVar
+
+from gdbext.units import Word64
+
+Inputs = TypeVar("Inputs")
+
+
+class Severity(Enum):
+    """How bad a finding is.
+
+    ``in-flux``: the manager was being changed at the stop (its lock was held), so this may be no fault at all.
+    """
+
+    ERROR = "error"
+    WARNING = "warning"
+    IN_FLUX = "in-flux"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One broken rule, with its evidence.
+
+    ``address`` is the first bad object: virtual for what lies in the kernel's structures, physical for a frame;
+    ``subject`` says which. ``cause`` is the likely reason, in words.
+    """
+
+    id: str
+    severity: Severity
+    title: str
+    subject: str
+    address: Word64 | None
+    expected: str
+    actual: str
+    evidence: tuple[str, ...] = ()
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A rule that could not be looked at, or (``partly``) whose look left something out, and why."""
+
+    id: str
+    why: str
+    partly: bool = False
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The outcome of a set of rules: ``checked`` lists the rules that were looked at, if only in part."""
+
+    findings: tuple[Finding, ...]
+    checked: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True)
+class Rule(Generic[Inputs]):
+    """A rule over one kind of snapshot.
+
+    ``missing`` says why the rule cannot be looked at here, or None when it can; ``partly`` names what it leaves out
+    here; ``check`` yields the findings, whose id and title are the rule's.
+    """
+
+    id: str
+    title: str
+    check: Callable[[Inputs], Iterable[Finding]]
+    missing: Callable[[Inputs], str | None] = lambda _: None
+    partly: Callable[[Inputs], tuple[str, ...]] = lambda _: ()
+
+
+FINDINGS_KEPT = 20
+"""How many findings of one rule are listed; the last one then says that there are more."""
+
+
+def run_rules(rules: Iterable[Rule[Inputs]], inputs: Inputs, *, in_flux: bool = False) -> CheckReport:
+    """Look at every rule. With ``in_flux`` all findings are of that severity: the manager's lock was held."""
+    findings: list[Finding] = []
+    checked: list[str] = []
+    skipped: list[Skipped] = []
+    for rule in rules:
+        why = rule.missing(inputs)
+        if why is not None:
+            skipped.append(Skipped(rule.id, why))
+            continue
+        checked.append(rule.id)
+        skipped += [Skipped(rule.id, why, partly=True) for why in rule.partly(inputs)]
+        findings += [replace(found, id=rule.id, title=rule.title) for found in _capped(rule.check(inputs))]
+    if in_flux:
+        findings = [replace(finding, severity=Severity.IN_FLUX) for finding in findings]
+    return CheckReport(tuple(findings), tuple(checked), tuple(skipped))
+
+
+def _capped(found: Iterable[Finding]) -> list[Finding]:
+    """The first findings of a rule; the rest are not even looked for, a damaged heap may have millions."""
+    findings = list(islice(found, FINDINGS_KEPT + 1))
+    if len(findings) <= FINDINGS_KEPT:
+        return findings
+    last = findings[FINDINGS_KEPT - 1]
+    return [
+        *findings[: FINDINGS_KEPT - 1],
+        replace(last, evidence=(*last.evidence, "more of this rule are not listed")),
+    ]
+
+
+def not_looked_at(rules: Iterable[Rule[Inputs]], why: str) -> CheckReport:
+    """The report when there is nothing to look at: every rule is skipped."""
+    return CheckReport((), (), tuple(Skipped(rule.id, why) for rule in rules))
+
+
+def combined(reports: Iterable[CheckReport]) -> CheckReport:
+    """Several reports as one: a rule that one of them skipped and another looked at was looked at in part."""
+    reports = list(reports)
+    checked = sorted({rule for report in reports for rule in report.checked})
+    findings = [finding for report in reports for finding in report.findings]
+    order = {severity: rank for rank, severity in enumerate(Severity)}
+    skipped = {replace(skip, partly=skip.id in checked): None for report in reports for skip in report.skipped}
+    return CheckReport(
+        tuple(sorted(findings, key=lambda finding: order[finding.severity])),
+        tuple(checked),
+        tuple(sorted(skipped, key=lambda skip: (skip.id, skip.why))),
+    )

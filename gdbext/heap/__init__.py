@@ -1,0 +1,1 @@
+"""Heaps: each kind is read, given a bound profile, into a snapshot that never changes."""

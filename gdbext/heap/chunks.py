@@ -1,0 +1,107 @@
+"""From headers' bytes to chunks: what every heap whose chunks have headers is read with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdbext.heap.callers import caller_record
+from gdbext.heap.snapshot import U64, Chunks, Segment
+from gdbext.machine.memory import VirtualMemory
+from gdbext.profile.chain import values_in
+from gdbext.profile.counter import Counter, read_counter
+from gdbext.profile.expression import Expression
+from gdbext.profile.heap_kinds import ChunkHeap, Heap
+from gdbext.profile.keys import Magic, Range
+from gdbext.units import VirtAddr
+from gdbext.x86.virtual import PagedMemory
+
+_H = TypeVar("_H", bound=ChunkHeap[Expression])
+
+
+@dataclass(frozen=True)
+class Headers:
+    """The bytes of headers: a row for each, from ``first`` on relative to its address."""
+
+    address: NDArray[np.uint64]
+    data: NDArray[np.uint8]
+    first: int
+    memory: VirtualMemory
+
+    def values(self, expression: Expression) -> NDArray[Any]:
+        """An expression's value in every header."""
+        return values_in(expression, self.address, self.data, self.first, self.memory)
+
+
+def chunks_of(heap: ChunkHeap[Expression], headers: Headers) -> Chunks:
+    """The chunks that these headers stand for, without links."""
+    payload = headers.address + U64(heap.header_size)
+    magic = heap.magic
+    sound = headers.values(magic.expr) == headers.values(magic.equals) if magic else np.ones(len(payload), dtype=bool)
+    free = headers.values(heap.free) != 0
+    return Chunks(headers.address, payload, payload_sizes(heap, headers.values(heap.size.expr)), free, sound)
+
+
+def payload_sizes(heap: ChunkHeap[Expression], recorded: NDArray[Any]) -> NDArray[np.int64]:
+    """Bytes of payload, from what headers record. What is too much for 63 bits stays far too much, or is negative."""
+    unit, most = heap.size.unit, (1 << 62) // heap.size.unit
+    sizes = np.clip(recorded.astype(np.int64), -most, most) * np.int64(unit)
+    return sizes - np.int64(heap.header_size) if heap.size.includes_header else sizes
+
+
+def settled(heap: _H, memory: VirtualMemory) -> _H:
+    """The heap with what is the same for all its headers computed once: a key that links are encoded with, say."""
+    changes: dict[str, Any] = {"size": replace(heap.size, expr=heap.size.expr.settled(memory))}
+    if heap.magic is not None:
+        changes["magic"] = Magic(heap.magic.expr.settled(memory), heap.magic.equals.settled(memory))
+    for name in ("free", "next", "prev"):
+        if isinstance(written := getattr(heap, name, None), Expression):
+            changes[name] = written.settled(memory)
+    return replace(heap, **changes)
+
+
+def segments_of(written: tuple[Range[Expression], ...], memory: VirtualMemory) -> tuple[Segment, ...]:
+    """The segments as they are now."""
+    return tuple(Segment(VirtAddr(s.start.evaluate(memory)), VirtAddr(s.end.evaluate(memory))) for s in written)
+
+
+def common_of(heap: ChunkHeap[Expression], memory: VirtualMemory) -> dict[str, Any]:
+    """The parts of a snapshot that every heap of chunks has."""
+    return {
+        "name": heap.name,
+        "parent": heap.parent,
+        "caller": caller_record(heap.caller, memory),
+        "segments": segments_of(heap.segments, memory),
+        "counters": counters_of(heap, memory),
+        "in_flux": bool(heap.lock and heap.lock.evaluate(memory)),
+        "header": heap.header_size,
+        "alignment": heap.alignment,
+        "minimum": heap.minimum,
+        "coalesces": heap.coalesces,
+        "has_magic": heap.magic is not None,
+        "memory": memory,
+    }
+
+
+def common_without_headers(heap: Heap[Expression], memory: PagedMemory) -> dict[str, Any]:
+    """The parts of a snapshot that every heap has whose chunks have no headers."""
+    return {
+        "name": heap.name,
+        "parent": heap.parent,
+        "starts": np.zeros(0, dtype=np.int64),
+        "counters": counters_of(heap, memory),
+        "in_flux": bool(heap.lock and heap.lock.evaluate(memory)),
+        "header": 0,
+        "alignment": heap.alignment,
+        "minimum": heap.minimum,
+        "coalesces": False,
+        "memory": memory,
+    }
+
+
+def counters_of(heap: Heap[Expression], memory: VirtualMemory) -> tuple[Counter, ...]:
+    """What the heap counts itself."""
+    return tuple(read_counter(meaning, counter, memory) for meaning, counter in heap.counters.items())

@@ -1,0 +1,108 @@
+"""The bytes of many nodes that lie anywhere, at once, and what expressions say about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from gdbext.errors import MemoryUnavailable
+from gdbext.profile.chain import values_in
+from gdbext.profile.expression import Expression
+from gdbext.units import FRAME_SIZE, WORD_MASK, VirtAddr
+from gdbext.x86.virtual import Linear, PagedMemory
+
+
+def span_of(expressions: tuple[Expression, ...]) -> tuple[int, int]:
+    """The bytes that flat expressions need, relative to their node: first and end."""
+    spans = [e.flat.span for e in expressions if e.flat is not None and e.flat.span[1]]
+    return min((first for first, _ in spans), default=0), max((end for _, end in spans), default=1)
+
+
+def gathered(
+    nodes: NDArray[np.uint64], span: tuple[int, int], memory: PagedMemory
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A row with the bytes of ``span`` for each node, and which of them could be read; the others' are 0."""
+    rows, seen = np.zeros((len(nodes), span[1] - span[0]), dtype=np.uint8), np.zeros(len(nodes), dtype=np.bool_)
+    in_order = bool((nodes[1:] >= nodes[:-1]).all())
+    order = np.arange(len(nodes)) if in_order else np.argsort(nodes)
+    ordered, at = nodes if in_order else nodes[order], 0
+    while at < len(nodes):
+        node = int(ordered[at])
+        try:
+            here = memory.linear(VirtAddr(node))
+        except MemoryUnavailable:  # then nothing on that page can be read
+            page = node | (FRAME_SIZE - 1)
+            at = int(np.searchsorted(ordered, np.uint64(page), side="right"))
+            continue
+        until = int(np.searchsorted(ordered, np.uint64(here.end - 1), side="right"))
+        mine, at = order[at:until], until
+        whole = _copy(here, mine, nodes[mine], span, rows)
+        seen[mine[whole]] = True
+        for index in mine[~whole].tolist():
+            seen[index] = _read(VirtAddr(int(nodes[index]) + span[0]), rows, index, memory)
+    return rows, seen
+
+
+def _copy(
+    here: Linear, which: NDArray[np.int64], nodes: NDArray[np.uint64], span: tuple[int, int], rows: NDArray[np.uint8]
+) -> NDArray[np.bool_]:
+    """The rows of the nodes that lie whole in a stretch of memory that can be looked at; which do."""
+    first, end = span
+    if here.buffer is None or len(here.buffer) < end - first:
+        return np.zeros(len(which), dtype=np.bool_)
+    places = (nodes - np.uint64(here.start)).astype(np.int64) + first
+    whole: NDArray[np.bool_] = (places >= 0) & (places + (end - first) <= len(here.buffer))
+    windows = sliding_window_view(np.frombuffer(here.buffer, dtype=np.uint8), end - first)
+    rows[which[whole]] = windows[places[whole]]
+    return whole
+
+
+def _read(address: VirtAddr, rows: NDArray[np.uint8], index: int, memory: PagedMemory) -> bool:
+    """One row by itself; whether it could be read."""
+    try:
+        rows[index] = np.frombuffer(memory.read_near(address, rows.shape[1]), dtype=np.uint8)
+    except MemoryUnavailable:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class NodeValues:
+    """Many nodes with the bytes that expressions about them need; ``seen`` says of which these could be read."""
+
+    nodes: NDArray[np.uint64]
+    rows: NDArray[np.uint8]
+    first: int
+    seen: NDArray[np.bool_]
+    memory: PagedMemory
+
+    def values(self, expression: Expression) -> NDArray[Any]:
+        """An expression's value in every node; 0 where there is none."""
+        expression = expression.settled(self.memory)
+        try:
+            return values_in(expression, self.nodes, self.rows, self.first, self.memory)
+        except MemoryUnavailable:
+            found = [_value_or_0(expression, self.memory, node) for node in self.nodes.tolist()]
+            return np.array(found, dtype=np.uint64).view(np.int64 if expression.type.signed else np.uint64)
+
+    def taken(self, which: NDArray[np.int64]) -> NodeValues:
+        """Those with these indexes."""
+        return replace(self, nodes=self.nodes[which], rows=self.rows[which], seen=self.seen[which])
+
+
+def node_values(nodes: NDArray[np.uint64], asked: tuple[Expression | None, ...], memory: PagedMemory) -> NodeValues:
+    """What these expressions need of many nodes."""
+    span = span_of(tuple(expression.settled(memory) for expression in asked if expression is not None))
+    rows, seen = gathered(nodes, span, memory)
+    return NodeValues(nodes, rows, span[0], seen, memory)
+
+
+def _value_or_0(expression: Expression, memory: PagedMemory, node: int) -> int:
+    try:
+        return expression.evaluate(memory, node) & WORD_MASK
+    except MemoryUnavailable:
+        return 0

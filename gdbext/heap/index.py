@@ -1,0 +1,244 @@
+"""How a heap finds its free chunks: lists by size, or a tree. Links are numbers of chunks here: no walk leaves them."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdbext.errors import MemoryUnavailable
+from gdbext.heap.gather import gathered, span_of
+from gdbext.heap.snapshot import U64, Chunks
+from gdbext.profile.chain import Break, Stop, values_in
+from gdbext.profile.counter import Counter, read_counter
+from gdbext.profile.expression import Expression
+from gdbext.profile.heap_kinds import Bins, ChunkHeap, Linked, Tree
+from gdbext.units import WORD_MASK, VirtAddr
+from gdbext.x86.virtual import PagedMemory
+
+MOST_BINS = 4096
+NOBODY, ASTRAY = -1, -2
+"""Where a link leads that ends the way, and one that leads to no chunk; else a link is the number of a chunk."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One list of free chunks: ``members`` are their numbers in its order, ``back`` where their links back lead.
+
+    ``link_at`` is where its first link lies; payloads on it have from ``low`` up to ``high`` bytes (exclusive).
+    """
+
+    name: str
+    link_at: VirtAddr | None
+    members: NDArray[np.int64]
+    back: NDArray[np.int64] | None
+    broken: Break | None
+    circular: bool
+    low: int | None
+    high: int | None
+    length: Counter | None
+    sorted: str
+
+
+@dataclass(frozen=True)
+class FreeTree:
+    """A tree of free chunks. ``members`` are their numbers from the root down, each before what hangs below it.
+
+    ``up`` is the one that leads to each. ``left``, ``right``, ``parent``, ``key`` and ``rank`` are by number of chunk,
+    for all chunks; ``rank`` is what a node records, ``ranks`` says about what: height, balance or red.
+    """
+
+    kind: str
+    ranks: str
+    members: NDArray[np.int64]
+    up: NDArray[np.int64]
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    parent: NDArray[np.int64] | None
+    key: NDArray[Any]
+    rank: NDArray[Any] | None
+    broken: tuple[Break, ...]
+    count: Counter | None
+
+
+@dataclass(frozen=True)
+class FreeIndex:
+    """All that a heap finds free chunks by."""
+
+    bins: tuple[Bin, ...]
+    tree: FreeTree | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every link leads somewhere."""
+        return all(found.broken is None for found in self.bins) and not (self.tree and self.tree.broken)
+
+
+def read_index(heap: ChunkHeap[Expression], chunks: Chunks, memory: PagedMemory) -> FreeIndex | None:
+    """The index of a heap with these chunks; None when the profile names none. Raises MemoryUnavailable."""
+    if not heap.bins and heap.tree is None:
+        return None
+    bins = tuple(found for written in heap.bins for found in _Bins(written, chunks, memory).read())
+    return FreeIndex(bins, None if heap.tree is None else _read_tree(heap.tree, chunks, memory))
+
+
+class _Nodes:
+    """The nodes of an index: what stands in all chunks where the links of free ones lie."""
+
+    def __init__(
+        self, linked: Linked[Expression], asked: tuple[Expression | None, ...], chunks: Chunks, memory: PagedMemory
+    ) -> None:
+        self.base = chunks.payload if linked.at == "payload" else chunks.address
+        self._chunks = chunks
+        self._memory = memory
+        self._inside = linked.link_offset.constant or 0
+        self._end = linked.end.evaluate(memory) & WORD_MASK
+        in_order = bool((self.base[1:] > self.base[:-1]).all())
+        self._order = None if in_order else np.argsort(self.base)
+        self._ordered = self.base if self._order is None else self.base[self._order]
+        span = span_of(tuple(expression for expression in asked if expression is not None))
+        self._first = span[0]
+        self._rows = gathered(self.base, span, memory)[0]
+
+    def values(self, expression: Expression) -> NDArray[Any]:
+        """An expression's value in every node."""
+        return values_in(expression, self.base, self._rows, self._first, self._memory)
+
+    def chunk_at(self, links: NDArray[Any]) -> NDArray[np.int64]:
+        """The number of the chunk that each link leads to, NOBODY or ASTRAY."""
+        links = links.astype(U64)
+        places = links - U64(self._inside & WORD_MASK)
+        at = np.minimum(np.searchsorted(self._ordered, places), max(0, len(self.base) - 1))
+        if not len(self.base):
+            return np.where(links == U64(self._end), NOBODY, ASTRAY)
+        found = np.where(self._ordered[at] == places, at if self._order is None else self._order[at], ASTRAY)
+        return np.where(links == U64(self._end), NOBODY, found)
+
+    def one_at(self, link: int) -> int:
+        """The same of one link."""
+        return int(self.chunk_at(np.array([link & WORD_MASK], dtype=U64))[0])
+
+    def chunk(self, number: int) -> VirtAddr:
+        """A chunk's address."""
+        return VirtAddr(int(self._chunks.address[number]))
+
+
+class _Bins:
+    """Reads the lists that one table of a profile describes."""
+
+    def __init__(self, written: Bins[Expression], chunks: Chunks, memory: PagedMemory) -> None:
+        self._written = written
+        self._memory = memory
+        self._chunks = chunks
+        follows = written.next.settled(memory)
+        before = written.prev.settled(memory) if written.prev else None
+        self._nodes = _Nodes(written, (follows, before), chunks, memory)
+        self._links = self._nodes.values(follows)
+        self._next = self._nodes.chunk_at(self._links).data
+        self._back = None if before is None else self._nodes.chunk_at(self._nodes.values(before))
+
+    def read(self) -> list[Bin]:
+        written = self._written
+        if written.entries is None or written.count is None:
+            return [self._bin(None, written.head.text)]
+        start, count = written.entries.evaluate(self._memory), written.count.evaluate(self._memory)
+        if not 0 <= count <= MOST_BINS:
+            raise MemoryUnavailable(f"{written.count.text} is {count}, which cannot be a number of lists")
+        stride = written.element.size if written.element else 0
+        return [self._bin(VirtAddr(start + index * stride), str(index)) for index in range(count)]
+
+    def _bin(self, at: VirtAddr | None, name: str) -> Bin:
+        written, memory = self._written, self._memory
+        head = written.head.evaluate(memory, at)
+        members, broken = self._follow(head)
+        return Bin(
+            name=name,
+            link_at=written.head.address(memory, at) if written.head.is_lvalue else None,
+            members=members,
+            back=None if self._back is None else self._back[members],
+            broken=broken,
+            circular=written.circular,
+            low=None if written.low is None else written.low.evaluate(memory, at),
+            high=None if written.high is None else written.high.evaluate(memory, at),
+            length=None if written.length is None else read_counter("length", written.length, memory, at),
+            sorted=written.sorted,
+        )
+
+    def _follow(self, head: int) -> tuple[NDArray[np.int64], Break | None]:
+        """The numbers of the chunks on a list, and where it breaks off."""
+        members, seen = array("q"), bytearray(len(self._chunks))
+        number, broken = self._nodes.one_at(head), None
+        while number != NOBODY:
+            if number == ASTRAY or seen[number]:
+                broken = self._broken(members, head, number)
+                break
+            seen[number] = True
+            members.append(number)
+            number = self._next[number]
+        return np.frombuffer(members, dtype=np.int64), broken
+
+    def _broken(self, members: array[int], head: int, number: int) -> Break | None:
+        """Why a list does not go on to a chunk; None when that closes the circle."""
+        source = self._nodes.chunk(members[-1]) if members else None
+        if number == ASTRAY:
+            link = int(self._links[members[-1]]) if members else head
+            return Break(Stop.ASTRAY, source, VirtAddr(link & WORD_MASK), "there is no chunk")
+        if self._written.circular and number == members[0]:
+            return None
+        return Break(Stop.LOOP, source, self._nodes.chunk(number), "this chunk came before")
+
+
+def _read_tree(tree: Tree[Expression], chunks: Chunks, memory: PagedMemory) -> FreeTree:
+    rank = tree.red if tree.kind == "redblack" else tree.height or tree.balance
+    asked = tuple(e.settled(memory) if e else None for e in (tree.left, tree.right, tree.parent, tree.key, rank))
+    nodes = _Nodes(tree, asked, chunks, memory)
+    links = [nodes.values(e) if e else None for e in asked]
+    assert links[0] is not None  # these two are required
+    assert links[1] is not None
+    left, right = (nodes.chunk_at(found) for found in links[:2] if found is not None)
+    root = tree.root.evaluate(memory)
+    members, up, broken = _descend(nodes, root, (left, right), (links[0], links[1]))
+    return FreeTree(
+        kind=tree.kind,
+        ranks="red" if tree.kind == "redblack" else "height" if tree.height else "balance",
+        members=members,
+        up=up,
+        left=left,
+        right=right,
+        parent=None if links[2] is None else nodes.chunk_at(links[2]),
+        key=chunks.size if links[3] is None else links[3],
+        rank=links[4],
+        broken=broken,
+        count=read_counter("count", tree.count, memory) if tree.count else None,
+    )
+
+
+Sides = tuple[NDArray[Any], NDArray[Any]]
+
+
+def _descend(
+    nodes: _Nodes, root: int, sides: Sides, links: Sides
+) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[Break, ...]]:
+    """The numbers of a tree's chunks from the root down, what leads to each, and the links that lead nowhere."""
+    kids = sides[0].tolist(), sides[1].tolist()
+    first = nodes.one_at(root)
+    members, up, broken = [first] * (first >= 0), [NOBODY] * (first >= 0), []
+    if first == ASTRAY:
+        broken.append(Break(Stop.ASTRAY, None, VirtAddr(root & WORD_MASK), "there is no chunk"))
+    seen = set(members)
+    for above in members:
+        for kid, link in zip(kids, links, strict=True):
+            number = kid[above]
+            if number == ASTRAY:
+                target = VirtAddr(int(link[above]) & WORD_MASK)
+                broken.append(Break(Stop.ASTRAY, nodes.chunk(above), target, "there is no chunk"))
+            elif number in seen:
+                broken.append(Break(Stop.SHARED, nodes.chunk(above), nodes.chunk(number), "it is in the tree already"))
+            elif number != NOBODY:
+                seen.add(number)
+                members.append(number)
+                up.append(above)
+    return np.array(members, dtype=np.int64), np.array(up, dtype=np.int64), tuple(broken)

@@ -1,0 +1,77 @@
+"""One door to the readers: any heap of a profile, read into a snapshot."""
+
+from typing import Any
+
+from gdbext.errors import DescriptionError, MemoryUnavailable
+from gdbext.heap.blocks import ReadAhead
+from gdbext.heap.buddy import read_buddy
+from gdbext.heap.bump import read_bump
+from gdbext.heap.list import read_list
+from gdbext.heap.runs import read_runs
+from gdbext.heap.slab import read_slab
+from gdbext.heap.snapshot import HeapSnapshot
+from gdbext.heap.tiles import read_tiles
+from gdbext.profile.bind_heap import BoundHeap
+from gdbext.profile.heap_kinds import BumpHeap, ListHeap, TiledHeap
+from gdbext.profile.slab_kinds import BuddyHeap, RunsHeap, SlabHeap
+from gdbext.profile.unread import NOT_YET, Unread
+from gdbext.x86.virtual import PagedMemory
+
+
+def kind_of(heap: BoundHeap) -> str:
+    """What a profile calls a heap's kind."""
+    return _KINDS[type(heap)]
+
+
+def is_there(heap: BoundHeap, memory: PagedMemory) -> bool:
+    """Whether the kernel has this heap; so it is when that cannot be told."""
+    try:
+        return heap.when is None or bool(heap.when.evaluate(memory))
+    except (MemoryUnavailable, DescriptionError):
+        return True
+
+
+def read_heap(heap: BoundHeap, memory: PagedMemory) -> HeapSnapshot | Unread:
+    """Read a heap. What breaks off is in the snapshot."""
+    kind, memory = kind_of(heap), ReadAhead(memory)
+    try:
+        if heap.ready is not None and not heap.ready.evaluate(memory):
+            return Unread(heap.name, kind, NOT_YET, absent=True)
+        found = _read(heap, memory)
+    except (MemoryUnavailable, DescriptionError) as error:
+        return Unread(heap.name, kind, str(error), absent=False)
+    if _is_not_set_up(found):
+        return Unread(heap.name, kind, NOT_YET, absent=True)
+    return found
+
+
+def _is_not_set_up(heap: HeapSnapshot) -> bool:
+    """Whether its variables say that there is nothing yet."""
+    empty = all(segment.start == segment.end for segment in heap.segments)
+    return empty and not heap.head and (bool(heap.segments) or not heap.scattered)
+
+
+def _read(heap: BoundHeap, memory: PagedMemory) -> HeapSnapshot:
+    match heap:
+        case ListHeap():
+            return read_list(heap, memory)
+        case TiledHeap():
+            return read_tiles(heap, memory)
+        case BumpHeap():
+            return read_bump(heap, memory)
+        case RunsHeap():
+            return read_runs(heap, memory)
+        case SlabHeap():
+            return read_slab(heap, memory)
+        case BuddyHeap():
+            return read_buddy(heap, memory)
+
+
+_KINDS: dict[type[Any], str] = {
+    ListHeap: "list",
+    TiledHeap: "chunks",
+    BumpHeap: "bump",
+    RunsHeap: "runs",
+    SlabHeap: "slab",
+    BuddyHeap: "buddy",
+}

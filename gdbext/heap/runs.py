@@ -1,0 +1,118 @@
+"""Runs of pages, as an array of records about pages tells of them; and heaps whose chunks each have such a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdbext.errors import MemoryUnavailable
+from gdbext.heap.callers import caller_record
+from gdbext.heap.chunks import common_without_headers, segments_of
+from gdbext.heap.fill import filled, read_fills
+from gdbext.heap.gather import NodeValues, node_values
+from gdbext.heap.snapshot import U64, Chunks, Fill, HeapSnapshot, Pieces
+from gdbext.profile.expression import Expression
+from gdbext.profile.slab_kinds import Runs, RunsHeap
+from gdbext.symbols.model import Type
+from gdbext.x86.virtual import PagedMemory
+
+MOST_RECORDS = 1 << 22
+"""Records of more pages than this are not read."""
+
+
+@dataclass(frozen=True)
+class PageRuns:
+    """Runs of pages that are in use, by rising address; one element of every array for each.
+
+    ``record`` is the address of a run's first record, ``start`` and ``end`` are its pages' (end exclusive). ``chunk``
+    says whether it is one chunk, ``slab`` is the header of the slab that it is, 0 for none, ``owned`` whether all of
+    its records say so. ``room`` is how many records there are up to the next run.
+    """
+
+    record: NDArray[np.uint64]
+    start: NDArray[np.uint64]
+    end: NDArray[np.uint64]
+    length: NDArray[np.int64]
+    room: NDArray[np.int64]
+    chunk: NDArray[np.bool_]
+    payload: NDArray[np.uint64]
+    size: NDArray[np.int64]
+    slab: NDArray[np.uint64]
+    owned: NDArray[np.bool_]
+
+    @property
+    def fits(self) -> NDArray[np.bool_]:
+        """Whether each run ends before the next begins."""
+        return (self.length >= 1) & (self.length <= self.room)
+
+    @property
+    def chunks(self) -> Chunks:
+        """The runs that are one chunk each."""
+        which = np.flatnonzero(self.chunk)
+        payload, yes = self.payload[which], np.ones(len(which), dtype=np.bool_)
+        return Chunks(payload, payload, self.size[which], ~yes, yes)
+
+
+def read_page_runs(runs: Runs[Expression], memory: PagedMemory) -> PageRuns:
+    """The runs of an array of records. Raises MemoryUnavailable."""
+    count, entries, base = (e.evaluate(memory) for e in (runs.count, runs.entries, runs.base))
+    if not 0 <= count <= MOST_RECORDS:
+        raise MemoryUnavailable(f"{runs.count.text} is {count}, which cannot be a number of pages")
+    stride = runs.element.size if isinstance(runs.element, Type) else 0
+    records = U64(entries) + np.arange(count, dtype=U64) * U64(stride)
+    asked = (runs.first, runs.length, runs.chunk, runs.payload, runs.size, runs.slab, runs.owner)
+    nodes = node_values(records, asked, memory)
+    first = np.flatnonzero((nodes.values(runs.first) != 0) & nodes.seen)
+    found = nodes.taken(first)
+    length, room = found.values(runs.length).astype(np.int64), np.diff(np.append(first, count))
+    start = U64(base) + first.astype(U64) * U64(runs.unit)
+    end = start + (np.clip(length, 0, room) * runs.unit).astype(U64)
+    payload = start if runs.payload is None else found.values(runs.payload).astype(U64)
+    size = (end - payload).astype(np.int64) if runs.size is None else found.values(runs.size).astype(np.int64)
+    slab = np.zeros(len(first), dtype=U64) if runs.slab is None else found.values(runs.slab).astype(U64)
+    chunk = slab == 0 if runs.chunk is None else found.values(runs.chunk) != 0
+    owned = _owned(runs, nodes, first, np.clip(length, 1, room), slab)
+    return PageRuns(records[first], start, end, length, room, chunk, payload, size, slab, owned)
+
+
+def _owned(
+    runs: Runs[Expression],
+    nodes: NodeValues,
+    first: NDArray[np.int64],
+    length: NDArray[np.int64],
+    slab: NDArray[np.uint64],
+) -> NDArray[np.bool_]:
+    """Whether all records of each run that is a slab name that slab."""
+    if runs.owner is None or not len(first):
+        return np.ones(len(first), dtype=np.bool_)
+    run_of = np.repeat(np.arange(len(first)), length)
+    number = np.arange(len(run_of)) - np.repeat(np.cumsum(length) - length, length)
+    wrong = nodes.taken(first[run_of] + number).values(runs.owner).astype(U64) != slab[run_of]
+    whole = np.ones(len(first), dtype=np.bool_)
+    whole[run_of[wrong]] = False
+    owned: NDArray[np.bool_] = whole | (slab == 0)
+    return owned
+
+
+def read_runs(heap: RunsHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
+    """Read a page heap. Raises MemoryUnavailable when its records cannot be read."""
+    runs = read_page_runs(heap, memory)
+    chunks = runs.chunks
+    fills: tuple[Fill, ...] = ()
+    if heap.fence is not None:
+        which = np.flatnonzero(runs.chunk)
+        fills = (filled("underrun", heap.fence, np.arange(len(which)), runs.start[which], runs.payload[which]),)
+    return HeapSnapshot(
+        **common_without_headers(heap, memory),
+        caller=caller_record(heap.caller, memory),
+        kind="runs",
+        chunks=chunks,
+        scattered=True,
+        runs=runs,
+        fills=fills + read_fills(None, heap.redzone, chunks, memory),
+        segments=segments_of(heap.segments, memory),
+        pieces=Pieces(np.minimum(runs.start[runs.chunk], chunks.payload), chunks.end),
+        has_magic=False,
+    )

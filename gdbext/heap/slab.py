@@ -1,0 +1,370 @@
+"""A heap of slabs: caches, the slabs on their lists or behind records of pages, and the objects in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdbext.errors import MemoryUnavailable, Stopped
+from gdbext.heap.callers import caller_record
+from gdbext.heap.chunks import common_without_headers, segments_of
+from gdbext.heap.fill import read_fills
+from gdbext.heap.gather import NodeValues, node_values
+from gdbext.heap.runs import PageRuns, read_page_runs
+from gdbext.heap.slab_objects import Free, Objects, Shape, laid_out, read_free
+from gdbext.heap.snapshot import MOST_CHUNKS, U64, Chunks, HeapSnapshot, Lost, Pieces, Segment
+from gdbext.profile.chain import Break, Links, NodeShape, Stop, follow
+from gdbext.profile.counter import Counter, read_counter
+from gdbext.profile.expression import Expression
+from gdbext.profile.slab_kinds import Caches, SlabHeap, SlabList
+from gdbext.symbols.model import Type
+from gdbext.units import WORD_MASK, VirtAddr
+from gdbext.x86.virtual import PagedMemory
+
+MOST_CACHES = 4096
+MOST_OBJECTS = 1 << 20
+"""No slab has more objects than this."""
+NAME_MOST = 64
+NOBODY = -1
+
+
+@dataclass(frozen=True)
+class ListFound:
+    """One list of slabs: ``members`` are their numbers in its order, ``back`` where their links back lead.
+
+    (0: nowhere). ``holds`` says which slabs belong there, ``at`` where its first link stands.
+    """
+
+    cache: int
+    holds: str
+    at: VirtAddr | None
+    members: NDArray[np.int64]
+    back: NDArray[np.uint64] | None
+    broken: Break | None
+    length: Counter | None
+
+
+@dataclass(frozen=True)
+class CacheFound:
+    """One cache: ``internal`` when its objects are the heap's own. ``used`` is how many it counts."""
+
+    name: str
+    address: VirtAddr
+    internal: bool
+    used: Counter | None
+
+
+@dataclass(frozen=True)
+class Slabs:
+    """All slabs of a heap, one element of every array for each.
+
+    ``header`` is where a slab's header is, ``cache`` the number of its cache or NOBODY, ``back`` what its pointer back
+    to it says; ``on`` and ``run`` are the numbers of the list and the run of pages that it is found by, or NOBODY.
+    ``sound`` is False where the header cannot be one, because it is not ``marked`` with its magic or for other reasons:
+    of such a slab no objects are known. ``size`` is an object's, ``used`` what the kernel counts. ``objects`` are those
+    of all slabs, ``chunk`` the number of the chunk that each is, NOBODY for the heap's own.
+    """
+
+    caches: tuple[CacheFound, ...]
+    lists: tuple[ListFound, ...]
+    header: NDArray[np.uint64]
+    cache: NDArray[np.int64]
+    back: NDArray[np.uint64] | None
+    on: NDArray[np.int64]
+    run: NDArray[np.int64]
+    marked: NDArray[np.bool_]
+    sound: NDArray[np.bool_]
+    shape: Shape
+    size: NDArray[np.int64]
+    used: NDArray[np.int64] | None
+    objects: Objects
+    free: Free
+    chunk: NDArray[np.int64]
+
+    def slab_of_chunks(self, count: int) -> NDArray[np.int64]:
+        """For each of so many chunks the slab whose object it is, NOBODY for none."""
+        found = np.full(count, NOBODY)
+        mine = self.chunk != NOBODY
+        found[self.chunk[mine]] = self.objects.slab[mine]
+        return found
+
+    def at(self, slab: int) -> str:
+        """A slab's cache, as a person calls it."""
+        cache = int(self.cache[slab])
+        return "no cache" if cache == NOBODY else f"cache {self.caches[cache].name}"
+
+
+def read_slab(heap: SlabHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
+    """Read a heap of slabs. Raises MemoryUnavailable when not even its caches can be read."""
+    runs = None if heap.runs is None else read_page_runs(heap.runs, memory)
+    inside = segments_of(heap.segments, memory)
+    slabs = _Reader(heap, memory, runs, inside).read()
+    chunks, slabs = _chunks_of(slabs, runs)
+    return HeapSnapshot(
+        **common_without_headers(heap, memory),
+        caller=caller_record(heap.caller, memory),
+        kind="slab",
+        chunks=chunks,
+        scattered=True,
+        runs=runs,
+        slabs=slabs,
+        lost=_lost(slabs),
+        fills=read_fills(heap.poison, heap.redzone, chunks, memory),
+        segments=inside,
+        pieces=_pieces(slabs, runs),
+        has_magic=heap.magic is not None,
+    )
+
+
+def _chunks_of(slabs: Slabs, runs: PageRuns | None) -> tuple[Chunks, Slabs]:
+    """The objects that are no heap's own, and the runs that are one chunk each, by rising address."""
+    objects = slabs.objects
+    internal = np.array([cache.internal for cache in slabs.caches] + [False])  # the last is that of NOBODY
+    mine = np.flatnonzero(~internal[slabs.cache[objects.slab]])
+    address, slab = objects.address[mine], objects.slab[mine]
+    yes = np.ones(len(mine), dtype=np.bool_)
+    chunks = Chunks(address, address, slabs.size[slab], objects.free[mine], yes)
+    if runs is not None:
+        chunks = chunks.joined(runs.chunks)
+    order = np.argsort(chunks.address, kind="stable")
+    number = np.full(len(objects.slab), NOBODY)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    number[mine] = place[: len(mine)]
+    return chunks.taken(order), replace(slabs, chunk=number)
+
+
+def _lost(slabs: Slabs) -> tuple[Lost, ...]:
+    """What is not seen: objects of slabs whose headers cannot be, slabs behind a broken list, free ones behind one."""
+    lost = [
+        Lost(VirtAddr(int(at)), VirtAddr(int(at) + 1), "what is there cannot be the header of a slab")
+        for at in slabs.header[~slabs.sound].tolist()
+    ]
+    for one in slabs.lists:
+        if one.broken is not None:
+            at = one.broken.source or one.broken.target
+            lost.append(Lost(at, VirtAddr(at + 1), f"a list of slabs breaks off there: {one.broken.why}"))
+    for found in slabs.free.breaks:
+        at = VirtAddr(int(slabs.header[found.slab]))
+        lost.append(Lost(at, VirtAddr(at + 1), "which objects of the slab are free cannot be told"))
+    return tuple(lost)
+
+
+def _pieces(slabs: Slabs, runs: PageRuns | None) -> Pieces:
+    """The objects of each slab, and the runs that are chunks."""
+    shape = slabs.shape
+    some = np.flatnonzero(shape.capacity > 0)
+    start, bytes_of = shape.first[some], (shape.capacity * shape.stride)[some].astype(U64)
+    end = start + bytes_of
+    if runs is None:
+        return Pieces(start, end)
+    large = runs.chunks
+    return Pieces(np.concatenate([start, large.payload]), np.concatenate([end, large.end]))
+
+
+class _Reader:
+    """Reads the slabs of one heap."""
+
+    def __init__(
+        self,
+        heap: SlabHeap[Expression],
+        memory: PagedMemory,
+        runs: PageRuns | None,
+        inside: tuple[Segment, ...],
+    ) -> None:
+        self._heap = heap
+        self._memory = memory
+        self._runs = runs
+        self._inside = inside
+        self._caches = _cache_addresses(heap.caches, memory)
+        self._offset = -(heap.link_offset.constant or 0)
+        self._end = heap.end.evaluate(memory)
+
+    def read(self) -> Slabs:
+        heap = self._heap
+        numbers = {address: number for number, address in enumerate(self._caches.tolist())}
+        listed, cache, on, lists = self._listed(numbers)
+        headers, run = self._with_runs(listed)
+        cache, on = (np.append(a, np.full(len(headers) - len(listed), NOBODY)) for a in (cache, on))
+        nodes = node_values(headers, heap.in_headers, self._memory)
+        back = None if heap.cache is None else nodes.values(heap.cache).astype(U64)
+        if back is not None:
+            named = np.array([numbers.get(address, NOBODY) for address in back.tolist()], dtype=np.int64)
+            cache = np.where(cache == NOBODY, named, cache)
+        cache = self._by_stride(cache, nodes)
+        shape, size = self._shape(nodes, cache)
+        marked = np.ones(len(headers), dtype=np.bool_)
+        if heap.magic is not None:
+            marked = nodes.values(heap.magic.expr) == nodes.values(heap.magic.equals)
+        sound = marked & nodes.seen & self._possible(shape, size)
+        shape = replace(shape, capacity=np.where(sound, shape.capacity, 0))
+        objects = laid_out(shape.first, shape.stride, shape.capacity)
+        free = read_free(heap, nodes, objects, shape, self._memory)
+        return Slabs(
+            caches=self._described(),
+            lists=lists,
+            header=headers,
+            cache=cache,
+            back=back,
+            on=on,
+            run=run,
+            marked=marked,
+            sound=sound,
+            shape=shape,
+            size=size,
+            used=None if heap.used is None else nodes.values(heap.used).astype(np.int64),
+            objects=objects,
+            free=free,
+            chunk=np.zeros(0, dtype=np.int64),
+        )
+
+    def _listed(
+        self, numbers: dict[int, int]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64], tuple[ListFound, ...]]:
+        """The slabs on all lists: headers, and the numbers of their caches and lists; and the lists."""
+        known: set[int] = set()
+        headers: list[int] = []
+        cache: list[int] = []
+        on: list[int] = []
+        lists: list[ListFound] = []
+        for address, number in numbers.items():
+            for written in self._heap.caches.lists:
+                found, nodes = self._list(written, address, number, len(headers), known, numbers)
+                headers += nodes
+                cache += [number] * len(nodes)
+                on += [len(lists)] * len(nodes)
+                lists.append(found)
+        return np.array(headers, dtype=U64), np.array(cache, dtype=np.int64), np.array(on, dtype=np.int64), tuple(lists)
+
+    def _list(
+        self,
+        written: SlabList[Expression],
+        address: int,
+        number: int,
+        begin: int,
+        known: set[int],
+        numbers: dict[int, int],
+    ) -> tuple[ListFound, list[int]]:
+        """One list of slabs, and their headers."""
+        heap, memory, at = self._heap, self._memory, VirtAddr(address)
+        assert heap.next is not None  # the binder insists
+        asked = tuple(e.settled(memory) for e in (heap.prev, heap.cache) if e is not None)
+        shape = NodeShape(heap.next.settled(memory), asked, Links(self._offset), 0, 0, MOST_CHUNKS)
+        try:
+            chain = follow(shape, memory, (written.head.evaluate(memory, at), self._end), known)
+        except Stopped as stopped:
+            raise Stopped(f"a list of slabs of '{heap.name}': {stopped.so_far}") from None
+        if heap.cache is not None and len(chain):
+            strange = ~np.isin(chain.values(heap.cache, memory).astype(U64), self._caches)
+            strange &= self._runs is None or ~np.isin(chain.nodes, self._runs.slab)
+            lost = np.flatnonzero(strange & np.append(strange[1:], chain.broken is not None))
+            if len(lost):
+                known.difference_update(chain.nodes[lost[0] :].tolist())
+                chain = chain.cut(int(lost[0]), Stop.ASTRAY, "what is there names no cache of this heap")
+        back = None if heap.prev is None else self._headers(chain.values(heap.prev, memory).astype(U64))
+        length = None if written.length is None else read_counter("length", written.length, memory, at)
+        head_at = written.head.address(memory, at) if written.head.is_lvalue else None
+        members = np.arange(begin, begin + len(chain))
+        return ListFound(number, written.holds, head_at, members, back, chain.broken, length), chain.nodes.tolist()
+
+    def _headers(self, links: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """The headers that links lead to; 0 for the link that ends a list."""
+        return np.where(links == U64(self._end & WORD_MASK), U64(0), links + U64(self._offset & WORD_MASK))
+
+    def _with_runs(self, listed: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """The slabs on lists, then those that only records of pages know; and for each the number of its run."""
+        if self._runs is None:
+            return listed, np.full(len(listed), NOBODY)
+        which = np.flatnonzero(self._runs.slab)
+        slab = self._runs.slab[which]
+        more = np.unique(slab[~np.isin(slab, listed)])
+        headers = np.concatenate([listed, more])
+        order = np.argsort(slab)
+        at = np.minimum(np.searchsorted(slab[order], headers), max(0, len(slab) - 1))
+        if not len(slab):
+            return headers, np.full(len(headers), NOBODY)
+        found = order[at]
+        return headers, np.where(slab[found] == headers, which[found], NOBODY)
+
+    def _by_stride(self, cache: NDArray[np.int64], nodes: NodeValues) -> NDArray[np.int64]:
+        """Slabs that nothing else says the cache of are of the only cache with objects of that stride."""
+        caches, own = self._heap.caches.stride, self._heap.stride
+        if caches is None or own is None:
+            return cache
+        strides = [caches.evaluate(self._memory, address) for address in self._caches.tolist()]
+        only = {stride: number for number, stride in enumerate(strides) if strides.count(stride) == 1}
+        told = nodes.values(own).astype(np.int64).tolist()
+        return np.where(cache == NOBODY, np.array([only.get(s, NOBODY) for s in told], dtype=np.int64), cache)
+
+    def _shape(self, nodes: NodeValues, cache: NDArray[np.int64]) -> tuple[Shape, NDArray[np.int64]]:
+        heap, caches = self._heap, self._heap.caches
+
+        def said(of_slab: Expression | None, of_cache: Expression | None) -> NDArray[np.int64] | None:
+            if of_slab is not None:
+                return nodes.values(of_slab).astype(np.int64)
+            if of_cache is None:
+                return None
+            values = [of_cache.evaluate(self._memory, address) for address in self._caches.tolist()]
+            return np.array([value & WORD_MASK for value in (*values, 0)], dtype=U64).view(np.int64)[cache]
+
+        stride, capacity = said(heap.stride, caches.stride), said(heap.capacity, caches.capacity)
+        assert stride is not None  # the binder insists on both
+        assert capacity is not None
+        size = said(heap.size, caches.size)
+        return Shape(nodes.values(heap.objects).astype(U64), stride, capacity), stride if size is None else size
+
+    def _possible(self, shape: Shape, size: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether there can be slabs like these."""
+        good = (shape.stride >= 1) & (shape.capacity >= 1) & (shape.capacity <= MOST_OBJECTS) & (size <= shape.stride)
+        good &= (size >= 1) & (shape.stride <= 1 << 40)
+        bytes_of = np.where(good, shape.stride * np.where(good, shape.capacity, 0), 0).astype(U64)
+        within = np.full(len(good), not self._inside)
+        for segment in self._inside:
+            start, end = U64(segment.start), U64(segment.end)
+            first = shape.first
+            within |= (first >= start) & (first <= end) & (bytes_of <= end - np.minimum(first, end))
+        good &= within & (shape.first + bytes_of >= shape.first)
+        good &= np.cumsum(np.where(good, shape.capacity, 0)) <= MOST_CHUNKS
+        return good
+
+    def _described(self) -> tuple[CacheFound, ...]:
+        caches = self._heap.caches
+        found = []
+        for number, address in enumerate(self._caches.tolist()):
+            at = VirtAddr(address)
+            name = str(number) if caches.name is None else _text(caches.name.evaluate(self._memory, at), self._memory)
+            internal = caches.internal is not None and bool(caches.internal.evaluate(self._memory, at))
+            used = None if caches.used is None else read_counter("used", caches.used, self._memory, at)
+            found.append(CacheFound(name, at, internal, used))
+        return tuple(found)
+
+
+def _cache_addresses(caches: Caches[Expression], memory: PagedMemory) -> NDArray[np.uint64]:
+    """Where the caches are. Raises MemoryUnavailable."""
+    if caches.entries is not None and caches.count is not None:
+        start, count = caches.entries.evaluate(memory), caches.count.evaluate(memory)
+        if not 0 <= count <= MOST_CACHES:
+            raise MemoryUnavailable(f"{caches.count.text} is {count}, which cannot be a number of caches")
+        stride = caches.element.size if isinstance(caches.element, Type) else 0
+        return U64(start & WORD_MASK) + np.arange(count, dtype=U64) * U64(stride)
+    assert caches.head is not None  # the binder insists on one of two pairs
+    assert caches.next is not None
+    shape = NodeShape(caches.next.settled(memory), (), Links(), 0, 0, MOST_CACHES)
+    chain = follow(shape, memory, (caches.head.evaluate(memory), 0), set())
+    if chain.broken is not None:
+        raise MemoryUnavailable(f"the list of caches breaks off after {len(chain)}: {chain.broken.why}")
+    return chain.nodes
+
+
+def _text(address: int, memory: PagedMemory) -> str:
+    """A string of the kernel's, as far as it can be read and shown."""
+    data = b""
+    try:
+        while len(data) < NAME_MOST and not data.endswith(b"\0"):
+            data += memory.read(VirtAddr(address + len(data)), 1)
+    except MemoryUnavailable:
+        pass
+    shown = "".join(chr(byte) if 33 <= byte < 127 else "?" for byte in data.rstrip(b"\0"))
+    return shown or "?"

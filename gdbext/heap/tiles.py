@@ -1,0 +1,291 @@
+"""A heap whose chunks lie one behind the other, each one's size telling where the next begins.
+
+The memory is read in blocks. What each place in a block would say if a chunk began there is computed for all places at
+once; following the chunks is then stepping through a list of numbers. Where a header cannot be one the next place is
+looked for at which chunks begin again, which takes a magic or a footer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from gdbext.errors import MemoryUnavailable, NotMapped, Stopped
+from gdbext.heap.chunks import Headers, chunks_of, common_of, payload_sizes, settled
+from gdbext.heap.fill import read_fills
+from gdbext.heap.gather import gathered, span_of
+from gdbext.heap.index import read_index
+from gdbext.heap.snapshot import MOST_CHUNKS, U64, Chunks, HeapSnapshot, Lost, Segment, Watermark
+from gdbext.machine.memory import VirtualMemory
+from gdbext.profile.chain import values_in
+from gdbext.profile.expression import EvaluationError, Expression
+from gdbext.profile.heap_kinds import TiledHeap
+from gdbext.profile.heap_kinds import Watermark as BoundWatermark
+from gdbext.progress import progress
+from gdbext.units import FRAME_SIZE, VirtAddr, round_up
+from gdbext.x86.virtual import PagedMemory
+
+LEAST, MOST = 1 << 12, 1 << 20
+"""Bytes of a block: the least where one looks into a place, the most where chunk follows chunk."""
+MOST_SCANNED = 1 << 12
+"""So many blocks are searched for a place where chunks begin again."""
+MOST_UNREADABLE = 1 << 9
+"""And so many pages that cannot be read."""
+MOST_LOST = 64
+"""After so many places where the chunks break off a segment is given up."""
+
+
+def read_tiles(heap: TiledHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
+    """Read a heap of tiles. Raises MemoryUnavailable when not even its own variables can be read."""
+    heap, common = settled(heap, memory), common_of(heap, memory)
+    walks = [_Walk(heap, memory, segment) for segment in common["segments"]]
+    try:
+        for walk in walks:
+            walk.run()
+    except KeyboardInterrupt:
+        raise Stopped(f"{sum(map(len, walks))} chunks of '{heap.name}' seen") from None
+    headers = _headers(heap, walks, memory)
+    chunks = chunks_of(heap, headers)
+    if heap.prev is not None:
+        chunks = replace(chunks, prev=headers.values(heap.prev).astype(U64))
+    return HeapSnapshot(
+        **common,
+        kind="chunks",
+        chunks=replace(chunks, closed=_closed(heap, chunks, headers, memory)),
+        index=read_index(heap, chunks, memory),
+        fills=read_fills(heap.poison, heap.redzone, chunks, memory),
+        starts=_starts(walks),
+        lost=tuple(lost for walk in walks for lost in walk.lost),
+        trailer=heap.trailer,
+        tail=None if heap.tail is None else VirtAddr(heap.tail.evaluate(memory)),
+        watermark=read_watermark(heap.watermark, memory) if heap.watermark else None,
+    )
+
+
+def read_watermark(mark: BoundWatermark[Expression], memory: VirtualMemory) -> Watermark:
+    """Where memory is handed out from one end to the other."""
+    start, current, end = (VirtAddr(e.evaluate(memory)) for e in (mark.start, mark.current, mark.end))
+    return Watermark(start, current, end, mark.current.address(memory) if mark.current.is_lvalue else None)
+
+
+def _headers(heap: TiledHeap[Expression], walks: list[_Walk], memory: VirtualMemory) -> Headers:
+    first, end = span_of(heap.in_headers)
+    empty = np.zeros((0, end - first), dtype=np.uint8)
+    address = np.concatenate([np.zeros(0, dtype=U64), *(found for walk in walks for found in walk.addresses)])
+    return Headers(address, np.concatenate([empty, *(rows for walk in walks for rows in walk.rows)]), first, memory)
+
+
+def _starts(walks: list[_Walk]) -> NDArray[np.int64]:
+    """The chunks, besides the first, that were not reached from the one before them."""
+    before, found = 0, []
+    for walk in walks:
+        found += [before, *(before + at for at in walk.starts)]
+        before += len(walk)
+    return np.array([at for at in found if 0 < at < before], dtype=np.int64)
+
+
+def _closed(
+    heap: TiledHeap[Expression], chunks: Chunks, headers: Headers, memory: PagedMemory
+) -> NDArray[np.bool_] | None:
+    """Whether each footer agrees with its header; None when there are no footers."""
+    if heap.footer is None:
+        return None
+    first, end = span_of((heap.footer.expr,))
+    rows, seen = gathered(chunks.end, (first, end), memory)
+    expected = headers.values(heap.footer.equals)
+    agree: NDArray[np.bool_] = values_in(heap.footer.expr, chunks.end, rows, first, memory) == expected
+    return agree & seen
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Places from ``start`` on, ``grid`` bytes apart, as if a chunk began at each.
+
+    ``hops`` is how many places on the next one would begin, 0 where none can begin; ``sound`` says whether the header's
+    magic is right. ``rows`` has the header's bytes. Where it is empty nothing could be read, and ``why`` says why.
+    """
+
+    start: int
+    hops: NDArray[np.int64]
+    sound: NDArray[np.bool_]
+    rows: NDArray[np.uint8]
+    why: str | None = None
+
+
+class _Walk:
+    """Follows the chunks of one segment. ``starts`` and what ``lost`` names are relative to its first chunk."""
+
+    def __init__(self, heap: TiledHeap[Expression], memory: PagedMemory, segment: Segment) -> None:
+        self.addresses: list[NDArray[np.uint64]] = []
+        self.rows: list[NDArray[np.uint8]] = []
+        self.starts: list[int] = []
+        self.lost: list[Lost] = []
+        self._heap = heap
+        self._memory = memory
+        self._segment = segment
+        self._count = 0
+        self._first, self._end = span_of(heap.in_headers)
+        self._grid = heap.alignment
+        self._flat = all(e.flat is not None for e in (heap.size.expr, *self._magic))
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def _magic(self) -> tuple[Expression, ...]:
+        magic = self._heap.magic
+        return (magic.expr, magic.equals) if magic else ()
+
+    def run(self) -> None:
+        """From the segment's start to its end, as far as there are chunks."""
+        at: int | None = self._segment.start
+        while at is not None and at < self._segment.end and len(self.lost) < MOST_LOST:
+            at = self._trouble(self._follow(at))
+
+    def _follow(self, at: int) -> int:
+        """Follow sound headers from a place on; the place where there is none, or the segment's end."""
+        size = LEAST
+        while at < self._segment.end:
+            progress(f"following the chunks of '{self._heap.name}'", at - self._segment.start, self._size)
+            block = self._block(at, size)
+            if not len(block.hops) or self._count >= MOST_CHUNKS:
+                return at
+            ways = np.where(block.sound, block.hops, 0).tolist()
+            places, place, hop = [], 0, 1
+            while place < len(ways) and (hop := ways[place]):
+                places.append(place)
+                place += hop
+            self._take(block, places)
+            at = block.start + place * self._grid
+            if not hop:
+                return at
+            size = min(2 * size, MOST) if place < 2 * len(ways) else LEAST
+        return at
+
+    @property
+    def _size(self) -> int:
+        return self._segment.end - self._segment.start
+
+    def _take(self, block: _Block, places: list[int]) -> None:
+        """These places of a block are chunks."""
+        if not places:
+            return
+        which = np.array(places, dtype=np.int64)
+        self.addresses.append(U64(block.start) + (which * self._grid).astype(U64))
+        self.rows.append(block.rows[which])
+        self._count += len(places)
+
+    def _block(self, at: int, size: int) -> _Block:
+        """What there would be at the places from ``at`` on, in about so many bytes."""
+        end = min(at + size + self._end, self._segment.end)
+        try:
+            data, why = self._readable(at + self._first, end)
+        except MemoryUnavailable as error:
+            data, why = b"", str(error)
+        count = max(0, len(data) - (self._end - self._first)) // self._grid + (len(data) >= self._end - self._first)
+        if not self._flat:
+            count = min(count, 1)
+        rows = np.zeros((0, self._end - self._first), dtype=np.uint8)
+        if not count:
+            return _Block(at, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool), rows, why)
+        buffer = np.frombuffer(data, dtype=np.uint8)
+        rows = sliding_window_view(buffer, self._end - self._first)[:: self._grid][:count]
+        addresses = U64(at) + np.arange(count, dtype=U64) * U64(self._grid)
+        try:
+            return _Block(at, *self._judged(addresses, buffer), rows, why)
+        except EvaluationError:
+            # Some place that is no header has no size. One place at a time it does no harm.
+            return self._block(at, 0) if count > 1 else _Block(at, np.zeros(1, np.int64), np.zeros(1, bool), rows, why)
+
+    def _readable(self, start: int, end: int) -> tuple[bytes, str | None]:
+        """The bytes from ``start`` to ``end``, or as far as they can be read, and why no further."""
+        try:
+            return self._memory.read(VirtAddr(start), max(0, end - start)), None
+        except NotMapped as error:
+            known = max(0, error.address - start)
+            return (self._memory.read(VirtAddr(start), known) if known else b""), str(error)
+
+    def _judged(
+        self, addresses: NDArray[np.uint64], buffer: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The hop from each place, and whether its magic is right."""
+        offsets = np.arange(len(addresses), dtype=np.int64) * self._grid - self._first
+
+        def values(expression: Expression) -> NDArray[np.int64]:
+            if expression.flat is not None:
+                return expression.flat.evaluate_array(buffer, offsets, addresses)
+            return np.array([expression.evaluate(self._memory, int(address)) for address in addresses])
+
+        sizes = payload_sizes(self._heap, values(self._heap.size.expr))
+        room = (U64(self._segment.end) - addresses).astype(np.int64)
+        steps = np.clip(sizes, -1, 1 << 62) + (self._heap.header_size + self._heap.trailer)
+        fits = (sizes >= self._heap.minimum) & (steps > 0) & (steps <= room) & (steps % self._grid == 0)
+        sound = values(self._magic[0]) == values(self._magic[1]) if self._magic else np.ones(len(addresses), dtype=bool)
+        return np.where(fits, steps // self._grid, 0), np.broadcast_to(sound, fits.shape)
+
+    def _trouble(self, at: int) -> int | None:
+        """What is at a place where the chunks break off; where to go on, None at the segment's end."""
+        if at >= self._segment.end:
+            return None
+        block = self._block(at, 0)
+        readable = len(block.hops) > 0
+        hop = int(block.hops[0]) * self._grid if readable else 0
+        if hop and self._begins(at + hop):  # only its magic is gone: its size leads to a chunk
+            self._take(block, [0])
+            return at + hop
+        resume = self._inside(at) or self._scan(at + self._grid, self._segment.end)
+        least = self._heap.header_size + max(self._heap.minimum, 1) + self._heap.trailer
+        if readable and not (resume is not None and resume < at + least):
+            self._take(block, [0])
+        self.lost.append(Lost(VirtAddr(at), VirtAddr(resume or self._segment.end), self._why(block, hop)))
+        if resume is not None:
+            self.starts.append(self._count)
+        return resume
+
+    def _why(self, block: _Block, hop: int) -> str:
+        if not len(block.hops):
+            return block.why or "the segment ends inside a header"
+        if self._count >= MOST_CHUNKS:
+            return f"more than {MOST_CHUNKS} chunks"
+        return "the size there cannot be one" if not hop else "what is there does not have the magic of a header"
+
+    def _begins(self, at: int) -> bool:
+        """Whether the segment ends there, or a sound header begins."""
+        if at == self._segment.end:
+            return True
+        block = self._block(at, 0)
+        return bool(len(block.hops) and block.hops[0] and block.sound[0])
+
+    def _inside(self, at: int) -> int | None:
+        """A header within the chunk that led to a place, of a chunk that reaches beyond it: its size is too large then.
+
+        (What was a header once, before chunks were merged, reaches no further than the chunk that it is in.)
+        """
+        if not self._count or (self.starts and self.starts[-1] == self._count):
+            return None
+        return self._scan(int(self.addresses[-1][-1]) + self._grid, at)
+
+    def _scan(self, start: int, stop: int) -> int | None:
+        """The first sound header between two places, of a chunk that ends at or behind the second, or at a header."""
+        if not self._magic:
+            return None
+        unreadable = 0
+        for _ in range(MOST_SCANNED):
+            if start >= stop or unreadable > MOST_UNREADABLE:
+                return None
+            block = self._block(start, min(MOST, stop - start))
+            unreadable += not len(block.hops)
+            for place in np.flatnonzero(block.sound & (block.hops > 0)).tolist():
+                at = start + place * self._grid
+                end = at + int(block.hops[place]) * self._grid
+                if at < stop and (stop == self._segment.end or end > stop) and self._begins(end):
+                    return at
+            start += max(len(block.hops), 1) * self._grid if block.why is None else self._skip(start)
+        return None
+
+    def _skip(self, start: int) -> int:
+        """How far it is to the next place from ``start`` on that might be readable."""
+        return (round_up(start + 1, FRAME_SIZE) - start + self._grid - 1) // self._grid * self._grid

@@ -1,0 +1,81 @@
+"""The names that a person may use over a dump: the kernel's, if its ELF file is given, and the registers'."""
+
+from collections.abc import Mapping
+
+from gdbext.symbols.model import Detail, Kind, Section, Symbol, Symbols, Type, nearest_names
+from gdbext.symbols.typenames import resolve_type_name
+from gdbext.units import VirtAddr
+
+_WORD = Type(Kind.INTEGER, "unsigned long", 8)
+_ALIASES = {"$pc": "$rip", "$sp": "$rsp", "$fp": "$rbp", "$eflags": "$rflags"}
+
+
+class NoSymbols:
+    """A kernel whose ELF file nobody has given: no names, and of the types only C's own."""
+
+    def find_symbol(self, name: str) -> Symbol | None:
+        """None: there are no symbols."""
+        return None
+
+    def find_type(self, name: str) -> Type | None:
+        """None: there is no debug information."""
+        return resolve_type_name(name, lambda _: None)
+
+    def detail(self) -> Detail:
+        """Nothing is known."""
+        return Detail.NOTHING
+
+    def nearest(self, name: str) -> tuple[str, ...]:
+        """Nothing is near."""
+        return ()
+
+    def remains(self, name: str) -> tuple[str, ...] | None:
+        """None: the source is not known."""
+        return None
+
+    def sections(self) -> tuple[Section, ...]:
+        """None are known."""
+        return ()
+
+    def name_at(self, address: VirtAddr) -> tuple[str, int] | None:
+        """None: nothing has a name."""
+        return None
+
+
+class SymbolsAndRegisters:
+    """A kernel's symbols, and registers as gdb writes them: ``$cr3``, ``$rip``, ``$pc``."""
+
+    def __init__(self, symbols: Symbols, registers: Mapping[str, int]) -> None:
+        self._symbols = symbols
+        self._registers = {f"${name}": value for name, value in registers.items()}
+
+    def find_symbol(self, name: str) -> Symbol | None:
+        """A register, or a symbol of the kernel."""
+        if not name.startswith("$"):
+            return self._symbols.find_symbol(name)
+        value = self._registers.get(_ALIASES.get(name, name))
+        return None if value is None else Symbol(name, None, value, _WORD)
+
+    def find_type(self, name: str) -> Type | None:
+        """A type of the kernel."""
+        return self._symbols.find_type(name)
+
+    def detail(self) -> Detail:
+        """How much is known of the kernel's symbols."""
+        return self._symbols.detail()
+
+    def nearest(self, name: str) -> tuple[str, ...]:
+        """Names that look like it: of registers, or of symbols."""
+        return nearest_names(name, self._registers) if name.startswith("$") else self._symbols.nearest(name)
+
+    def remains(self, name: str) -> tuple[str, ...] | None:
+        """What the compiler has left of a name of the kernel's source."""
+        return self._symbols.remains(name)
+
+    def sections(self) -> tuple[Section, ...]:
+        """The kernel's sections."""
+        return self._symbols.sections()
+
+    def name_at(self, address: VirtAddr) -> tuple[str, int] | None:
+        """The symbol that holds an address."""
+        return self._symbols.name_at(address)

@@ -1,0 +1,1 @@
+"""Physical memory managers: each kind is read, given a bound profile, into a snapshot that never changes."""

@@ -1,0 +1,93 @@
+"""The kernel's direct map as a source of physical memory: found through the profile, proved by its own page tables.
+
+The tables are reached through the very map that they describe. So it is proved first that the map's base leads to
+the root table: what the debugger shows at ``base + root`` must be a tree that translates that address to ``root``.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from gdbext.errors import DescriptionError, MemoryUnavailable
+from gdbext.machine.cpu import CpuState
+from gdbext.machine.directmap import EVERYWHERE, DirectMapMemory, ram_by_kind
+from gdbext.machine.memory import RamMap, RamRange, VirtualMemory
+from gdbext.machine.source import DirectMap
+from gdbext.pmm.bootmap import MOST_ENTRIES, read_boot_map
+from gdbext.profile.bind import BoundBootMap, BoundProfile
+from gdbext.profile.unread import Unread
+from gdbext.units import WORD_MASK, PhysAddr, VirtAddr, hex_address
+from gdbext.x86.modes import paging_mode
+from gdbext.x86.runs import Runs, merged
+from gdbext.x86.space import enumerate_space
+from gdbext.x86.walk import walk
+
+WINDOW = 1 << 46
+"""How far a direct map is looked for from its base when nothing tells where RAM ends: 64 TiB."""
+
+
+def read_direct_map(profile: BoundProfile, cpu: CpuState, virtual: VirtualMemory, ram: RamMap | None) -> DirectMap:
+    """Physical memory through the direct map of a profile; ``virtual`` are the debugger's own reads.
+
+    ``ram`` is what is RAM, None when nobody has told: then it is read from the kernel. Raises a GdbextError that
+    says what is missing.
+    """
+    mode = paging_mode(cpu)
+    if mode is None:
+        raise MemoryUnavailable("paging is off, so the kernel has none yet")
+    if profile.direct_map is None:
+        raise DescriptionError(f"the profile '{profile.kernel.name}' names none (address.direct_map)")
+    base = VirtAddr(profile.direct_map.evaluate(virtual) & WORD_MASK)
+    memory = DirectMapMemory(EVERYWHERE, base, virtual.read)
+    root = mode.root_of(cpu.cr3)
+    if walk(memory, cpu, (base + root) & WORD_MASK).physical != root:
+        raise MemoryUnavailable(f"at {hex_address(base)} it does not reach the page tables: {hex_address(root)}")
+    how = f"physical memory is read at {hex_address(base)}, where the kernel maps it"
+    if ram is not None:
+        return DirectMap(DirectMapMemory(ram, base, virtual.read), how)
+    if profile.boot_map is None:
+        ram = _all_that_is_mapped(memory, cpu, base)
+        doubt = "the profile has no boot_map: whatever lies there counts as RAM, devices too"
+        return DirectMap(DirectMapMemory(ram, base, virtual.read), f"{how}; {doubt}")
+    must_be_ram = [root, *_image(profile, cpu, virtual, memory)]
+    ram = _ram_of(profile.boot_map, virtual, must_be_ram)
+    return DirectMap(DirectMapMemory(ram, base, virtual.read), f"{how}; what is RAM says its boot map")
+
+
+def _image(
+    profile: BoundProfile, cpu: CpuState, virtual: VirtualMemory, memory: DirectMapMemory
+) -> tuple[PhysAddr, ...]:
+    """The physical address of the kernel's image, as far as the profile and the tables tell it."""
+    if profile.image is None:
+        return ()
+    physical = walk(memory, cpu, profile.image.start.evaluate(virtual)).physical
+    return () if physical is None else (physical,)
+
+
+def _ram_of(bound: BoundBootMap, virtual: VirtualMemory, must_be_ram: list[PhysAddr]) -> RamMap:
+    ranges = []
+    for kind in _kinds(bound, virtual):
+        found = read_boot_map(replace(bound, usable=(kind,), reclaimable=None, reserved=None), virtual)
+        if isinstance(found, Unread):
+            raise MemoryUnavailable(f"the boot map cannot be read: {found.why}")
+        ranges += [(ram.base, ram.end, kind) for ram in found.usable]
+    return ram_by_kind(ranges, bound.usable, must_be_ram)
+
+
+def _kinds(bound: BoundBootMap, virtual: VirtualMemory) -> list[int]:
+    """The kinds of memory that the boot map lists."""
+    start, count = bound.ranges.entries.evaluate(virtual), bound.ranges.count.evaluate(virtual)
+    entries = (VirtAddr(start + index * bound.ranges.stride) for index in range(min(count, MOST_ENTRIES)))
+    return sorted({bound.type.evaluate(virtual, entry) for entry in entries})
+
+
+def _all_that_is_mapped(memory: DirectMapMemory, cpu: CpuState, base: VirtAddr) -> RamMap:
+    """The physical ranges that the direct map reaches, each where it belongs."""
+    last = VirtAddr(min(base + WINDOW, 1 << 64) - 1)
+    runs = enumerate_space(memory, cpu, None, (base, last)).runs
+    linear = runs.take(runs.start - np.uint64(base) == runs.physical)
+    linear = merged(Runs(linear.start, linear.size, linear.physical, np.zeros_like(linear.attributes)))
+    return RamMap(
+        RamRange(PhysAddr(start), PhysAddr(start + size))
+        for start, size in zip(linear.physical.tolist(), linear.size.tolist(), strict=True)
+    )

@@ -1,0 +1,228 @@
+"""What the kernel records about each frame: who has it, what for, whether it is free, in which block it was taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdbext.errors import DescriptionError, MemoryUnavailable
+from gdbext.machine.memory import RamMap, VirtualMemory
+from gdbext.pmm.frames import FrameSet
+from gdbext.pmm.snapshot import Place, sensible_count
+from gdbext.profile.expression import Expression
+from gdbext.profile.owner_kinds import PageRecords
+from gdbext.profile.unread import NOT_YET, Unread
+from gdbext.units import PhysAddr, VirtAddr, hex_address
+
+LARGEST_ORDER = 52
+"""No block is larger than physical memory can be; a larger order is taken for this one."""
+
+
+@dataclass(frozen=True)
+class PageRecord:
+    """One frame's record, which lies ``at``; what the profile does not name, or has no value here, is None.
+
+    ``type`` is the name of an enum's value, else the number as text; ``order`` is that of its block.
+    """
+
+    at: VirtAddr
+    type: str | None
+    owner: int | None
+    references: int | None
+    order: int | None
+    free: bool | None
+
+    def __str__(self) -> str:
+        """What it says, in words."""
+        said = [] if self.free is None else ["free" if self.free else "in use"]
+        said += [f"type {self.type}"] if self.type is not None else []
+        said += [f"owner {hex_address(self.owner)}"] if self.owner else []
+        said += [f"order {self.order}"] if self.order else []
+        return f"its record at {hex_address(self.at)} says: {', '.join(said)}"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of 2^``order`` frames from frame ``first`` on, of which only some are in use: the lowest is ``left``."""
+
+    first: int
+    order: int
+    left: int
+    used: int
+
+
+@dataclass(frozen=True)
+class PageRecordsSnapshot:
+    """All records at one stop, numbered as frames are from physical address ``base`` on.
+
+    ``data`` are the records' bytes; the first lies at ``place.start``.
+    """
+
+    described: PageRecords[Expression]
+    base: PhysAddr
+    count: int
+    place: Place
+    data: NDArray[np.uint8]
+    in_flux: bool
+
+    @property
+    def frame_size(self) -> int:
+        """Bytes of a frame."""
+        return self.described.frame_size
+
+    def frame_address(self, number: int) -> PhysAddr:
+        """The physical address of the frame that a record is about."""
+        return PhysAddr(self.base + number * self.frame_size)
+
+    @cached_property
+    def free(self) -> FrameSet | None:
+        """The frames whose records say that they are free; None when records do not tell."""
+        flags = self._column(self.described.free)
+        return None if flags is None else FrameSet(np.packbits(flags != 0, bitorder="little"), self.count)
+
+    @cached_property
+    def single(self) -> FrameSet | None:
+        """The frames whose records count one reference; None when records do not count them."""
+        counts = self._column(self.described.references)
+        return None if counts is None else FrameSet(np.packbits(counts == 1, bitorder="little"), self.count)
+
+    def numbered_from(self, base: PhysAddr, count: int, frames: FrameSet | None) -> FrameSet | None:
+        """Frames, numbered as records are, as ``count`` numbers from ``base`` on; None where that cannot be."""
+        shift, rest = divmod(self.base - base, self.frame_size)
+        if frames is None or rest:
+            return None
+        if shift >= 0:
+            return frames.moved(shift, count)
+        bits = np.unpackbits(frames.packed, bitorder="little")[-shift:]
+        return FrameSet(np.packbits(bits, bitorder="little"), count)
+
+    def free_from(self, base: PhysAddr, count: int) -> tuple[FrameSet, FrameSet] | None:
+        """The frames that have a record, and those of them that are free, as ``count`` numbers from ``base`` on.
+
+        None when records do not tell.
+        """
+        free = self.numbered_from(base, count, self.free)
+        first = (self.base - base) // self.frame_size
+        return None if free is None else (FrameSet.of_ranges([(first, first + self.count)], count), free)
+
+    def record_of(self, address: PhysAddr, memory: VirtualMemory) -> PageRecord | None:
+        """The record of the frame at a physical address; None when there is none."""
+        number = (address - self.base) // self.frame_size
+        if not 0 <= number < self.count:
+            return None
+        at = VirtAddr(self.place.start + number * self._stride)
+        free = _value(self.described.free, memory, at)
+        return PageRecord(
+            at=at,
+            type=self._type_name(memory, at),
+            owner=_value(self.described.owner, memory, at),
+            references=_value(self.described.references, memory, at),
+            order=_value(self.described.order, memory, at),
+            free=None if free is None else bool(free),
+        )
+
+    def broken_blocks(self) -> Iterator[Block]:
+        """The blocks that are neither free nor in use as a whole."""
+        order = self._column(self.described.order)
+        if order is None:
+            return
+        used = order > 0
+        if self.free is not None:
+            used &= ~self._flags(self.free)
+        yield from self._partly_used(order, used) if self.described.order_in == "all" else self._open(order, used)
+
+    def _partly_used(self, order: NDArray[Any], used: NDArray[np.bool_]) -> Iterator[Block]:
+        """Where every frame of a block has its order: blocks of which a frame is not like its neighbours."""
+        alike = np.concatenate([[False], used[1:] & used[:-1] & (order[1:] == order[:-1]), [False]])
+        number = np.flatnonzero(used)
+        size = _sizes(order[number])
+        whole = ((number % size == 0) | alike[number]) & (((number + 1) % size == 0) | alike[number + 1])
+        broken = np.flatnonzero(~whole)
+        first = number[broken] // size[broken] * size[broken]
+        for at in np.unique(first, return_index=True)[1].tolist():
+            start, length, mine = int(first[at]), int(size[broken[at]]), order[number[broken[at]]]
+            block = slice(start, start + length)
+            left = np.flatnonzero(used[block] & (order[block] == mine))
+            yield Block(start, length.bit_length() - 1, start + int(left[0]), len(left))
+
+    def _open(self, order: NDArray[Any], used: NDArray[np.bool_]) -> Iterator[Block]:
+        """Where the first frame of a block has its order: blocks that hold a free frame, or reach beyond the last."""
+        if self.free is None:
+            return
+        free_before = np.concatenate([[0], np.cumsum(self._flags(self.free))])
+        first = np.flatnonzero(used)
+        size = _sizes(order[first])
+        end = np.minimum(first + size, self.count)
+        taken = end - first - (free_before[end] - free_before[first])
+        for at in np.flatnonzero(taken != size).tolist():
+            start = int(first[at])
+            yield Block(start, int(size[at]).bit_length() - 1, start, int(taken[at]))
+
+    def _flags(self, frames: FrameSet) -> NDArray[np.bool_]:
+        return np.unpackbits(frames.packed, count=self.count, bitorder="little").view(np.bool_)
+
+    @property
+    def _stride(self) -> int:
+        return self.described.element.size if self.described.element else 0
+
+    def _column(self, expression: Expression | None) -> NDArray[Any] | None:
+        """An expression's value in every record."""
+        if expression is None or expression.flat is None:
+            return None
+        places = None
+        if expression.flat.uses_address:
+            number = np.arange(self.count, dtype=np.uint64)
+            places = np.uint64(self.place.start) + number * np.uint64(self._stride)
+        return expression.flat.evaluate_array(self.data, range(0, self.count * self._stride, self._stride), places)
+
+    def _type_name(self, memory: VirtualMemory, at: VirtAddr) -> str | None:
+        value = _value(self.described.type, memory, at)
+        if value is None or self.described.type is None:
+            return None
+        return self.described.type.type.enumerators.get(value, str(value))
+
+
+def _sizes(order: NDArray[Any]) -> NDArray[np.int64]:
+    """The frames in blocks of these orders."""
+    sizes: NDArray[np.int64] = np.int64(1) << np.minimum(order, LARGEST_ORDER).astype(np.int64)
+    return sizes
+
+
+def _value(expression: Expression | None, memory: VirtualMemory, at: VirtAddr) -> int | None:
+    try:
+        return None if expression is None else expression.evaluate(memory, at)
+    except (MemoryUnavailable, DescriptionError):
+        return None
+
+
+def read_page_records(
+    described: PageRecords[Expression], memory: VirtualMemory, ram: RamMap
+) -> PageRecordsSnapshot | Unread:
+    """The records that a profile describes, of a machine with this RAM."""
+    try:
+        return _read(described, memory, ram) or Unread("page records", "records", NOT_YET, absent=True)
+    except (MemoryUnavailable, DescriptionError) as error:
+        return Unread("page records", "records", str(error), absent=False)
+
+
+def _read(described: PageRecords[Expression], memory: VirtualMemory, ram: RamMap) -> PageRecordsSnapshot | None:
+    if described.ready is not None and not described.ready.evaluate(memory):
+        return None
+    at, count = VirtAddr(described.entries.evaluate(memory)), described.count.evaluate(memory)
+    if not at and not count:
+        return None
+    sensible_count(count, described.count.text, described.frame_size, ram)
+    size = count * (described.element.size if described.element else 0)
+    return PageRecordsSnapshot(
+        described,
+        PhysAddr(described.base.evaluate(memory)),
+        count,
+        Place(at, size, "the records about frames"),
+        np.frombuffer(memory.read(at, size), dtype=np.uint8),
+        bool(described.lock and described.lock.evaluate(memory)),
+    )

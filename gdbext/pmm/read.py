@@ -1,0 +1,58 @@
+"""One door to the readers: any physical manager of a profile, read into a snapshot."""
+
+from gdbext.errors import DescriptionError, MemoryUnavailable
+from gdbext.machine.memory import RamMap
+from gdbext.pmm.bitmap import read_bitmap, read_bitmaps
+from gdbext.pmm.read_lists import read_lists
+from gdbext.pmm.snapshot import PmmSnapshot
+from gdbext.pmm.tree import read_records, read_tree
+from gdbext.profile.bind_pmm import BoundPmm
+from gdbext.profile.pmm_kinds import Bitmap, Bitmaps, Buddy, FreeLists, Records, Tree
+from gdbext.profile.unread import NOT_YET, Unread
+from gdbext.units import VirtAddr
+from gdbext.x86.virtual import PagedMemory
+
+
+def kind_of(manager: BoundPmm) -> str:
+    """What a profile calls a manager's kind."""
+    return _KINDS[type(manager)]
+
+
+def serves(manager: BoundPmm, memory: PagedMemory) -> bool:
+    """Whether this manager is the one in use; so it is when that cannot be told."""
+    try:
+        return manager.when is None or bool(manager.when.evaluate(memory))
+    except (MemoryUnavailable, DescriptionError):
+        return True
+
+
+def read_pmm(manager: BoundPmm, memory: PagedMemory, ram: RamMap, direct_map: VirtAddr | None) -> PmmSnapshot | Unread:
+    """Read a physical manager of a machine with this RAM; ``direct_map`` is where physical address 0 is mapped."""
+    kind = kind_of(manager)
+    try:
+        if manager.ready is not None and not manager.ready.evaluate(memory):
+            return Unread(manager.name, kind, NOT_YET, absent=True)
+        found = _read(manager, memory, ram, direct_map)
+    except (MemoryUnavailable, DescriptionError) as error:
+        return Unread(manager.name, kind, str(error), absent=False)
+    if found is None and manager.ready is not None:
+        why = f"'{manager.ready.text}' says that it is set up, but there is nothing where its data should be"
+        return Unread(manager.name, kind, why, absent=False)
+    return found or Unread(manager.name, kind, NOT_YET, absent=True)
+
+
+def _read(manager: BoundPmm, memory: PagedMemory, ram: RamMap, direct_map: VirtAddr | None) -> PmmSnapshot | None:
+    match manager:
+        case Bitmap():
+            return read_bitmap(manager, memory, ram)
+        case Bitmaps():
+            return read_bitmaps(manager, memory, ram)
+        case Buddy() | FreeLists():
+            return read_lists(manager, memory, ram, direct_map)
+        case Tree():
+            return read_tree(manager, memory, ram)
+        case Records():
+            return read_records(manager, memory, ram)
+
+
+_KINDS = {Bitmap: "bitmap", Bitmaps: "bitmaps", FreeLists: "list", Buddy: "buddy", Tree: "tree", Records: "records"}

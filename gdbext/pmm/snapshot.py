@@ -1,0 +1,244 @@
+"""What every physical manager looks like once it has been read: which frames are free, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdbext.errors import MemoryUnavailable
+from gdbext.machine.memory import RamMap, VirtualMemory
+from gdbext.pmm.frames import FrameSet
+from gdbext.profile.counter import Counter, read_counter
+from gdbext.profile.expression import Expression
+from gdbext.profile.pmm_kinds import PhysicalManager
+from gdbext.symbols.model import Type
+from gdbext.units import PhysAddr, VirtAddr, hex_address, human_size
+
+RAM_TIMES = 4
+FRAMES_BESIDE = 1 << 24
+"""A manager of more frames than ``RAM_TIMES`` what RAM reaches, and ``FRAMES_BESIDE``, has a torn count: not read."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a manager keeps data of its own: virtual address, bytes, and what is there."""
+
+    start: VirtAddr
+    size: int
+    what: str
+
+
+@dataclass(frozen=True)
+class PartStat:
+    """A part of a manager in figures: a region, a list, an order. ``said`` is the kernel's own count of ``counted``.
+
+    ``blocks`` counts what the manager itself holds there (runs, nodes, blocks), ``at`` is where it begins. ``order``
+    is that of buddies, and ``unusable`` for it the share of all free frames that cannot serve a request of it: those
+    in smaller blocks.
+    """
+
+    kind: str
+    name: str
+    frames: int
+    free: int
+    blocks: int
+    said: int | None
+    counted: int | None
+    at: VirtAddr | None
+    order: int | None = None
+    unusable: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PmmSnapshot:
+    """A physical manager at one stop.
+
+    ``free`` holds the frames that are free, numbered from 0 at physical address ``base``; each is ``frame_size``
+    bytes. ``covers`` says whether the manager knows how many frames there are at all: a mere list of free ones does
+    not. ``counts_reserved`` says whether the ``used`` counter counts frames that were never free. ``places`` is where
+    its own data lie, ``unseen`` why not all free frames are known (None: they are).
+    """
+
+    name: str
+    base: PhysAddr
+    frame_size: int
+    free: FrameSet
+    covers: bool
+    counters: tuple[Counter, ...]
+    counts_reserved: bool
+    in_flux: bool
+    places: tuple[Place, ...]
+    unseen: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind, as profiles call it."""
+        raise NotImplementedError
+
+    @property
+    def counted_from(self) -> str:
+        """What counting goes by, in words."""
+        raise NotImplementedError
+
+    def record_of(self, number: int) -> str:
+        """Where the manager says of a free frame that it is free, in words."""
+        raise NotImplementedError
+
+    def place_of(self, number: int) -> VirtAddr | None:
+        """The address of the word that says so."""
+        raise NotImplementedError
+
+    @property
+    def parts(self) -> tuple[PartStat, ...]:
+        """Its parts in figures; none where it is all of one piece."""
+        return ()
+
+    @property
+    def count(self) -> int:
+        """How many frame numbers there are, holes among them."""
+        return self.free.count
+
+    @cached_property
+    def known(self) -> FrameSet:
+        """The frames that the manager has a state for."""
+        return FrameSet.of_ranges([(0, self.count)], self.count)
+
+    @cached_property
+    def total(self) -> int:
+        """How many frames the manager has a state for."""
+        return len(self.known)
+
+    @cached_property
+    def free_count(self) -> int:
+        """How many of them are free, counted."""
+        return len(self.free)
+
+    @cached_property
+    def free_runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The stretches of free frames: first frame number and length of each."""
+        return self.free.runs()
+
+    def frame_address(self, number: int) -> PhysAddr:
+        """The physical address of a frame of this manager."""
+        return PhysAddr(self.base + number * self.frame_size)
+
+    @cached_property
+    def counted(self) -> dict[str, int]:
+        """What each counter must be, by meaning; those that cannot be told are left out."""
+        if self.unseen is not None:
+            return {}
+        numbers = {"free": self.free_count}
+        if not self.covers:
+            return numbers
+        kept = {counter.meaning: counter.value for counter in self.counters}
+        numbers["total"] = self.total
+        if self.counts_reserved:
+            numbers["used"] = self.total - self.free_count
+        elif "reserved" in kept:
+            numbers["used"] = self.total - self.free_count - kept["reserved"]
+        return numbers
+
+
+def touched(manager: PmmSnapshot, start: PhysAddr, end: PhysAddr) -> tuple[int, int]:
+    """The numbers of the frames that a physical range touches, half-open; not all of them need be the manager's."""
+    return (start - manager.base) // manager.frame_size, -(-(end - manager.base) // manager.frame_size)
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all readers ask of a manager first."""
+
+    name: str
+    base: PhysAddr
+    frame_size: int
+    counters: tuple[Counter, ...]
+    counts_reserved: bool
+    in_flux: bool
+
+
+def read_common(manager: PhysicalManager[Expression], memory: VirtualMemory) -> Common:
+    """The parts that every kind has. Raises MemoryUnavailable."""
+    return Common(
+        manager.name,
+        PhysAddr(manager.base.evaluate(memory)),
+        manager.frame_size,
+        tuple(read_counter(meaning, counter, memory) for meaning, counter in manager.counters.items()),
+        manager.counter_scope == "all",
+        bool(manager.lock and manager.lock.evaluate(memory)),
+    )
+
+
+def sensible_count(count: int, what: str, frame_size: int, ram: RamMap) -> int:
+    """The count of frames; MemoryUnavailable when it cannot be one in a machine with this RAM."""
+    most = RAM_TIMES * -(-ram.end // frame_size) + FRAMES_BESIDE
+    if count == 0:
+        raise MemoryUnavailable(f"{what} is 0: if that is not set up yet, let 'ready' tell when it is")
+    if not 0 < count <= most:
+        raise MemoryUnavailable(
+            f"{what} is {count}, which cannot be the number of frames of {human_size(ram.total)} of RAM"
+        )
+    return count
+
+
+def frames_of(count: Expression | None, common: Common, memory: VirtualMemory, ram: RamMap) -> int:
+    """How many frames a manager is about: what the kernel says, or as many as RAM has from its base on."""
+    if count is None:
+        return max(0, -(-(ram.end - common.base) // common.frame_size))
+    return sensible_count(count.evaluate(memory), count.text, common.frame_size, ram)
+
+
+class Elements(Protocol):
+    """Elements of one type: ``count`` of them in an array, or each leading to the ``next`` from the ``head`` on."""
+
+    @property
+    def entries(self) -> Expression | None:
+        """The array."""
+
+    @property
+    def count(self) -> Expression | None:
+        """How many elements it has."""
+
+    @property
+    def head(self) -> Expression | None:
+        """Pointer to the first element of a list."""
+
+    @property
+    def next(self) -> Expression | None:
+        """In an element: pointer to the next, 0 at the end."""
+
+    @property
+    def element(self) -> Type | None:
+        """The type of an element."""
+
+
+def places_of(described: Elements, memory: VirtualMemory, what: str, most: int) -> Iterator[VirtAddr]:
+    """Where the elements lie, in order. Raises MemoryUnavailable at the first that cannot be told."""
+    if described.entries is not None and described.count is not None:
+        stride = described.element.size if described.element else 0
+        count = described.count.evaluate(memory)
+        yield from elements(described.entries.evaluate(memory), count, stride, described.count.text, most)
+        return
+    assert described.head is not None  # the binder has seen to it
+    assert described.next is not None
+    seen: set[VirtAddr] = set()
+    at = VirtAddr(described.head.evaluate(memory))
+    while at:
+        if at in seen:
+            raise MemoryUnavailable(f"the list of {what} runs in a circle: {hex_address(at)} comes again")
+        if len(seen) == most:
+            raise MemoryUnavailable(f"the list of {what} does not end: more than {most} of them")
+        seen.add(at)
+        yield at
+        at = VirtAddr(described.next.evaluate(memory, at))
+
+
+def elements(start: int, count: int, stride: int, what: str, most: int) -> Sequence[VirtAddr]:
+    """The addresses of an array's elements; MemoryUnavailable when ``count`` cannot be right."""
+    if not 0 <= count <= most:
+        raise MemoryUnavailable(f"{what} is {count}, which cannot be a number of elements")
+    return [VirtAddr(start + index * stride) for index in range(count)]

@@ -1,0 +1,64 @@
+"""Which profile describes the kernel: the one that a person chose, else the one that is found for it."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from gdbext.errors import DescriptionError
+from gdbext.profile.bind import BoundProfile, bind
+from gdbext.profile.load import find_profile, load_profile
+from gdbext.profile.schema import Profile
+from gdbext.symbols.model import Detail, Symbols
+
+NO_PROFILE = (
+    "no profile describes this kernel: choose one with 'memprofile use FILE', or put gdbext.toml beside its ELF"
+)
+
+
+class ProfileChoice:
+    """Remembers a person's choice, and the profile bound last, until the symbols or the file change."""
+
+    def __init__(self, rules: Collection[str]) -> None:
+        """``rules`` are those that a profile may name."""
+        self._rules = rules
+        self._chosen: str | None = None
+        self._kept: tuple[object, BoundProfile] | None = None
+
+    def use(self, path_or_name: str) -> None:
+        """Take this profile from now on. ProfileError when it cannot be read."""
+        load_profile(path_or_name, self._rules)
+        self._chosen = path_or_name
+        self.forget()
+
+    def forget(self) -> None:
+        """Bind anew next time: the symbols have changed."""
+        self._kept = None
+
+    def bound(self, symbols: Symbols, elf: Path | None) -> BoundProfile:
+        """The profile, bound to the kernel's symbols; DescriptionError when there is none."""
+        key = (self._chosen, elf, _stamp(self._chosen))
+        if self._kept is None or self._kept[0] != key:
+            profile = self._found(symbols, elf)
+            if profile is None:
+                raise DescriptionError(_why_none(symbols, elf))
+            self._kept = key, bind(profile, symbols)
+        return self._kept[1]
+
+    def _found(self, symbols: Symbols, elf: Path | None) -> Profile | None:
+        if self._chosen is not None:
+            return load_profile(self._chosen, self._rules)
+        return find_profile(elf, symbols, self._rules)
+
+
+def _why_none(symbols: Symbols, elf: Path | None) -> str:
+    """Why there is no profile, and what to do about it."""
+    if elf is None:
+        return "the kernel's symbols are missing: load them with 'file'"
+    if symbols.detail() is Detail.NOTHING:
+        return f"{elf.name} has no symbols: it is stripped; take the file as the linker wrote it"
+    return NO_PROFILE
+
+
+def _stamp(path_or_name: str | None) -> float | None:
+    """When a profile's file was last written, so that an edited one is read again."""
+    path = Path(path_or_name) if path_or_name else None
+    return path.stat().st_mtime if path and path.is_file() else None

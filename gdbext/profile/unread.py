@@ -1,0 +1,16 @@
+"""A manager that is described but could not be read, and why."""
+
+from dataclasses import dataclass
+
+NOT_YET = "not set up yet"
+NONE_SERVES = "not set up yet, or another is in use: of those that the profile describes none serves"
+
+
+@dataclass(frozen=True)
+class Unread:
+    """``absent`` says that the kernel has not set the manager up yet, which is no fault; else ``why`` is one."""
+
+    name: str
+    kind: str
+    why: str
+    absent: bool

@@ -1,0 +1,1 @@
+"""Names, types and layouts of the kernel: the protocol, and its implementation over ELF and DWARF."""

@@ -1,0 +1,43 @@
+"""The words by which a map is narrowed: all of them must hold, ``!`` before one turns it round."""
+
+from collections.abc import Callable
+
+from gdbext.errors import UsageError
+from gdbext.machine.cpu import CpuState
+from gdbext.x86.attributes import Attributes
+from gdbext.x86.rights import cache_type, supervisor_rights, user_rights
+
+Wanted = Callable[[Attributes], bool]
+
+WORDS = ("r", "w", "x", "ur", "uw", "ux", "user", "global", "4k", "2m", "4m", "1g", "wb", "wt", "uc", "wc", "wp")
+"""r, w, x: for the supervisor; ur, uw, ux: for user mode; user: both; page sizes; memory types (uc covers uc-)."""
+
+_SIZES = {"4k": 1 << 12, "2m": 1 << 21, "4m": 1 << 22, "1g": 1 << 30}
+
+
+def parse_filter(text: str, cpu: CpuState) -> Wanted:
+    """A test of attributes from words such as ``w x !user``; UsageError names the words that there are."""
+    tests = [_word(word, cpu) for word in text.replace(",", " ").split()]
+    if not tests:
+        raise UsageError(f"-filter needs words: {', '.join(WORDS)}, each perhaps with ! before it")
+    return lambda attributes: all(test(attributes) for test in tests)
+
+
+def _word(text: str, cpu: CpuState) -> Wanted:
+    word = text.lower()
+    if word.startswith("!"):
+        plain = _word(word[1:], cpu)
+        return lambda attributes: not plain(attributes)
+    if word not in WORDS:
+        raise UsageError(f"-filter knows no word '{text}'; it knows {', '.join(WORDS)}, each perhaps with ! before it")
+    if word in _SIZES:
+        return lambda attributes: attributes.page_size == _SIZES[word]
+    if word == "global":
+        return lambda attributes: attributes.is_global
+    if word == "user":
+        return lambda attributes: attributes.page.user
+    if word[-1] in "rwx" and len(word) <= 2:
+        rights = user_rights if word[0] == "u" else supervisor_rights
+        name = {"r": "read", "w": "write", "x": "execute"}[word[-1]]
+        return lambda attributes: bool(getattr(rights(cpu, attributes.page), name))
+    return lambda attributes: cache_type(cpu, attributes.pwt, attributes.pcd, attributes.pat).rstrip("-") == word

@@ -1,0 +1,1 @@
+"""The processor's rules and nothing else: entry formats, paging modes, walks, enumeration, effective rights."""

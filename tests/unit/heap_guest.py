@@ -1,0 +1,127 @@
+"""A made-up guest with a heap in it, and what its rules say: for tests of readers and rules."""
+
+import subprocess
+from pathlib import Path
+
+from gdbext.checks.finding import run_rules
+from gdbext.checks.heap import heap_rules
+from gdbext.heap.listing import Selection, chunk_list, find_chunk
+from gdbext.heap.read import read_heap
+from gdbext.heap.stat import heap_stat
+from gdbext.profile.bind import bind
+from gdbext.profile.load import read_profile
+from gdbext.profile.unread import Unread
+from gdbext.symbols.elf import ElfSymbols
+from gdbext.x86.virtual import PagedMemory
+from tests.unit.guest import Guest, cpu
+
+ARENA, ARENA_END = 0x40000, 0x80000
+MAGIC = 0x4B4E4843
+ADDRESS_MAGIC = 0x454C4954454C4954
+
+COUNTERS = (
+    'counters = { used_bytes = "used_bytes", free_bytes = "free_bytes", used_chunks = "used_chunks",'
+    ' free_chunks = "free_chunks" }\n'
+)
+SEGMENT = 'segments = { start = "start", end = "end" }\nalignment = 16\nminimum = 16\n'
+LIST = (
+    'kind = "list"\nhead = "head"\ntail = "tail"\nnext = "next"\nprev = "prev"\nsize = "size"\nfree = "free"\n'
+    'magic = { expr = "magic", equals = 0x4b4e4843 }\ncoalesces = true\n' + SEGMENT + COUNTERS
+)
+TAGS = (
+    'kind = "chunks"\nnode = "struct tag"\nsize = "word & ~15ul"\nfree = "!(word & 1)"\ntrailer = 8\n'
+    'footer = { node = "struct tag", expr = "word", equals = "word" }\ncoalesces = true\n' + SEGMENT + COUNTERS
+)
+SORTED = (
+    'kind = "chunks"\nnode = "struct sorted"\nsize = "size"\nfree = "free"\nprev = "below"\ntail = "top"\n'
+    'magic = { expr = "magic", equals = "0x454c4954454c4954 ^ (unsigned long)self" }\ncoalesces = true\n'
+    + SEGMENT
+    + COUNTERS
+)
+BINS = (
+    'bins = { entries = "bins", count = 4, head = "first", next = "next", prev = "prev", length = "count",'
+    ' low = "self == &bins[0] ? 0 : 32ul << 2 * (self - bins)", high = "32ul << 2 * (self - bins + 1)" }\n'
+)
+
+
+def tree(kind, rank):
+    return (
+        'tree = { root = "root", left = "left", right = "right", parent = "parent", count = "tree_count",'
+        f' kind = "{kind}", {rank} = "rank" }}\n'
+    )
+
+
+def compiled(folder):
+    """The symbols of heaps.c, with fixed addresses."""
+    elf, source = folder / "heaps.elf", Path(__file__).parent / "heaps.c"
+    layout = ["-Wl,-Ttext=0x10000", "-Wl,-Tbss=0x20000", "-Wl,-z,norelro", "-Wl,--build-id=none", "-Wl,-emain"]
+    flags = ["-g", "-ffreestanding", "-nostdlib", "-static", "-no-pie"]
+    subprocess.run(["gcc", *flags, *layout, source, "-o", elf], check=True)
+    return ElfSymbols(elf)
+
+
+class Kernel(Guest):
+    """A guest without paging whose profile describes one heap."""
+
+    def __init__(self, symbols, profile, size=1 << 20):
+        super().__init__(size)
+        self.symbols = symbols
+        bound = bind(read_profile(f'[kernel]\nname = "made-up"\n[heap.it]\n{profile}', "k.toml"), symbols)
+        assert bound.problems == ()
+        (self.heap,) = bound.heap
+        self.put("start", ARENA)
+        self.put("end", ARENA_END)
+
+    def at(self, name):
+        return self.symbols.find_symbol(name).address
+
+    def put(self, name, value, index=0):
+        self.fields(self.at(name) + 8 * index, value)
+
+    def fields(self, address, *values):
+        """Neighbouring 64-bit words."""
+        self.entries(address, [value & (1 << 64) - 1 for value in values])
+
+    def read(self):
+        return read_heap(self.heap, PagedMemory(self.memory, cpu(cr0=1)))
+
+    def report(self):
+        heap = self.read()
+        return run_rules(heap_rules(heap), heap)
+
+    def found(self, *rules):
+        """What the rules find, as rule and address; everything else that is made of a heap is made too."""
+        heap = self.read()
+        if isinstance(heap, Unread):
+            return [("HEAP00", None)]
+        heap_stat(heap)
+        for selection in (Selection(("free", "used", "unknown"), by_size=True), Selection(("free",), by_lists=True)):
+            chunk_list(heap, selection)
+        find_chunk(heap, ARENA + 100)
+        findings = self.report().findings
+        for finding in findings:
+            assert finding.expected
+            assert finding.actual
+            assert finding.cause
+        return [(finding.id, finding.address) for finding in findings if not rules or finding.id in rules]
+
+    def count(self, tiles):
+        """Set the counters to what these chunks make."""
+        for state, free in (("used", False), ("free", True)):
+            sizes = [size for size, is_free in tiles if is_free == free]
+            self.put(f"{state}_bytes", sum(sizes))
+            self.put(f"{state}_chunks", len(sizes))
+
+
+def merged(tiles):
+    """The same chunks with every second of two free neighbours used."""
+    result = []
+    for size, free in tiles:
+        result.append((size, free and not (result and result[-1][1])))
+    return result
+
+
+def seen(heap):
+    """The chunks that were read: payload, size, free."""
+    c = heap.chunks
+    return list(zip(c.payload.tolist(), c.size.tolist(), c.free.tolist(), strict=True))

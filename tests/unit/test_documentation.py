@@ -1,0 +1,46 @@
+"""What the documentation lists is what there is."""
+
+import re
+from pathlib import Path
+
+from gdbext.checks.heap import HEAP_RULES
+from gdbext.checks.heap_places import HEAP_PLACE_RULES
+from gdbext.checks.leaks import LEAK_RULES
+from gdbext.checks.paging import PAGING_RULES
+from gdbext.checks.pmm import PMM_RULES
+from gdbext.commands import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_rule_is_documented_under_its_title():
+    rows = re.findall(r"^\| ([A-Z]+\d+) \| ([^|]+) \|", (ROOT / "docs" / "checks.md").read_text(), re.MULTILINE)
+    assert dict(rows) == {
+        rule.id: rule.title for rule in (*PAGING_RULES, *PMM_RULES, *HEAP_RULES, *HEAP_PLACE_RULES, *LEAK_RULES)
+    }
+
+
+def test_every_command_is_in_the_readme():
+    listed = set(re.findall(r"`((?:vm|pmm|heap|mem)[a-z]+)`", (ROOT / "README.md").read_text()))
+    assert listed >= {command.name for command in COMMANDS}
+
+
+def test_help_fits_a_terminal():
+    for command in COMMANDS:
+        lines = command.help.splitlines()
+        assert max(map(len, lines)) <= 80, command.name
+        for option in command.all_options:
+            assert any(line.startswith(f"  {option.usage} ") for line in lines), option.usage
+        assert lines[1].startswith(f"Usage: {command.name}")
+
+
+def test_links_lead_somewhere():
+    for page in [ROOT / "README.md", ROOT / "target" / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)[^)]*\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} -> {target}"
+
+
+def test_the_architecture_names_every_file_that_knows_physical_managers():
+    named = set(re.findall(r"`(?:\w+/)?(\w+\.py)`", (ROOT / "docs" / "architecture.md").read_text()))
+    files = {path.name for package in ("pmm", "profile") for path in (ROOT / "gdbext" / package).glob("*.py")}
+    assert files - {"__init__.py"} <= named
