@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gdbext.checks.chunks import broken, describe, neighbours
 from gdbext.checks.finding import Finding
 from gdbext.checks.heap_buddy import check_nodes
-from gdbext.heap.index import NOBODY, Bin, FreeIndex, FreeTree
+from gdbext.heap.index import NOBODY, Bin, FreeIndex, FreeTree, Rover
 from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.profile.chain import Break
 from gdbext.units import hex_address
@@ -115,6 +115,21 @@ def _bin(heap: HeapSnapshot, found: Bin) -> Iterator[Finding]:
             f"{found.length.text} = {found.length.value}",
             "a chunk was put on the list or taken off without counting",
         )
+    if found.rover is not None and found.broken is None:
+        yield from _list_rover(heap, found, found.rover, what)
+
+
+def _list_rover(heap: HeapSnapshot, found: Bin, rover: Rover, what: str) -> Iterator[Finding]:
+    """The next search in a list begins on it, or at its start."""
+    if rover.number != NOBODY and rover.number not in found.members:
+        yield broken(
+            "heap",
+            rover.at,
+            f"a chunk on {what}, where the next search begins",
+            f"it begins at {hex_address(rover.link)}, which is not on it",
+            "the chunk that it was left on was taken off the list, or merged into another",
+            _holding(heap, rover.link),
+        )
 
 
 def _range(found: Bin) -> str:
@@ -158,9 +173,7 @@ def _sorted(heap: HeapSnapshot, found: Bin, what: str) -> Iterator[Finding]:
 
 def _members(heap: HeapSnapshot, index: FreeIndex) -> Iterator[Finding]:
     """Each free chunk is in the index once, and no other chunk is."""
-    members = [found.members for found in index.bins] + ([] if index.tree is None else [index.tree.members])
-    times = np.bincount(np.concatenate(members), minlength=len(heap.chunks))
-    chunks = heap.chunks
+    chunks, times = heap.chunks, index.times(len(heap.chunks))
     for number in np.flatnonzero(chunks.sound & ~chunks.free & (times > 0)).tolist():
         yield broken(
             "chunk",

@@ -37,11 +37,11 @@ class Headers:
 
 
 def chunks_of(heap: ChunkHeap[Expression], headers: Headers) -> Chunks:
-    """The chunks that these headers stand for, without links."""
+    """The chunks that these headers stand for, without links; none is free where headers do not tell."""
     payload = headers.address + U64(heap.header_size)
     magic = heap.magic
     sound = headers.values(magic.expr) == headers.values(magic.equals) if magic else np.ones(len(payload), dtype=bool)
-    free = headers.values(heap.free) != 0
+    free = np.zeros(len(payload), dtype=bool) if heap.free is None else headers.values(heap.free) != 0
     return Chunks(headers.address, payload, payload_sizes(heap, headers.values(heap.size.expr)), free, sound)
 
 
@@ -82,6 +82,7 @@ def common_of(heap: ChunkHeap[Expression], memory: VirtualMemory) -> dict[str, A
         "minimum": heap.minimum,
         "coalesces": heap.coalesces,
         "has_magic": heap.magic is not None,
+        "free_if_indexed": heap.free is None,
         "memory": memory,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,20 @@ NOBODY, ASTRAY = -1, -2
 
 
 @dataclass(frozen=True)
+class Rover:
+    """A list's variable, which lies ``at`` some place: its ``link``, and the number of the chunk that it leads to."""
+
+    at: VirtAddr | None
+    link: int
+    number: int
+
+
+@dataclass(frozen=True)
 class Bin:
     """One list of free chunks: ``members`` are their numbers in its order, ``back`` where their links back lead.
 
     ``link_at`` is where its first link lies; payloads on it have from ``low`` up to ``high`` bytes (exclusive).
+    ``rover`` is where the next search begins.
     """
 
     name: str
@@ -40,6 +50,7 @@ class Bin:
     low: int | None
     high: int | None
     length: Counter | None
+    rover: Rover | None
     sorted: str
 
 
@@ -71,18 +82,27 @@ class FreeIndex:
     bins: tuple[Bin, ...]
     tree: FreeTree | None
 
+    def times(self, chunks: int) -> NDArray[np.int64]:
+        """How often each of so many chunks is in it."""
+        members = [found.members for found in self.bins] + ([] if self.tree is None else [self.tree.members])
+        return np.bincount(np.concatenate(members), minlength=chunks)
+
     @property
     def whole(self) -> bool:
         """Whether every link leads somewhere."""
         return all(found.broken is None for found in self.bins) and not (self.tree and self.tree.broken)
 
 
-def read_index(heap: ChunkHeap[Expression], chunks: Chunks, memory: PagedMemory) -> FreeIndex | None:
-    """The index of a heap with these chunks; None when the profile names none. Raises MemoryUnavailable."""
+def read_index(heap: ChunkHeap[Expression], chunks: Chunks, memory: PagedMemory) -> tuple[Chunks, FreeIndex | None]:
+    """The chunks of a heap, the free ones known, and the index that it finds these by, if the profile names one.
+
+    Raises MemoryUnavailable.
+    """
     if not heap.bins and heap.tree is None:
-        return None
+        return chunks, None
     bins = tuple(found for written in heap.bins for found in _Bins(written, chunks, memory).read())
-    return FreeIndex(bins, None if heap.tree is None else _read_tree(heap.tree, chunks, memory))
+    index = FreeIndex(bins, None if heap.tree is None else _read_tree(heap.tree, chunks, memory))
+    return (chunks if heap.free is not None else replace(chunks, free=index.times(len(chunks)) > 0)), index
 
 
 class _Nodes:
@@ -164,8 +184,14 @@ class _Bins:
             low=None if written.low is None else written.low.evaluate(memory, at),
             high=None if written.high is None else written.high.evaluate(memory, at),
             length=None if written.length is None else read_counter("length", written.length, memory, at),
+            rover=None if written.rover is None else self._rover(written.rover),
             sorted=written.sorted,
         )
+
+    def _rover(self, written: Expression) -> Rover:
+        link = written.evaluate(self._memory) & WORD_MASK
+        at = written.address(self._memory) if written.is_lvalue else None
+        return Rover(at, link, self._nodes.one_at(link))
 
     def _follow(self, head: int) -> tuple[NDArray[np.int64], Break | None]:
         """The numbers of the chunks on a list, and where it breaks off."""

@@ -46,12 +46,12 @@ class _Reader:
         if back is not None:
             broken = broken or Break(Stop.SHORT, _last(ahead), VirtAddr(0), "the list ends before its tail")
         whole = self._in_order(ahead) if back is None and broken is None else ahead
-        chunks = whole if back is None else whole.joined(back)
+        chunks, index = read_index(heap, whole if back is None else whole.joined(back), memory)
         return HeapSnapshot(
             **common_of(heap, memory),
             kind="list",
             chunks=chunks,
-            index=read_index(heap, chunks, memory),
+            index=index,
             fills=read_fills(heap.poison, heap.redzone, chunks, memory),
             starts=np.array([len(ahead)] if back is not None and len(ahead) else [], dtype=np.int64),
             broken=broken,

@@ -163,7 +163,7 @@ class HeapSnapshot:
     damaged, or another segment begins. ``broken`` is where a list's links lead nowhere, ``lost`` what is not seen where
     chunks lie one behind the other; where they are ``scattered`` there is room between them that is none's. ``head``,
     ``tail`` and ``rover`` are where those variables lead. A chunk's own are ``header`` bytes in front of its payload
-    and ``trailer`` behind it.
+    and ``trailer`` behind it. With ``free_if_indexed`` nothing but the index tells which chunks are free.
     """
 
     name: str
@@ -195,6 +195,7 @@ class HeapSnapshot:
     minimum: int
     coalesces: bool
     has_magic: bool
+    free_if_indexed: bool = False
     memory: PagedMemory
 
     @cached_property
@@ -209,12 +210,14 @@ class HeapSnapshot:
 
     @property
     def unseen(self) -> str | None:
-        """Why not all chunks are seen; None when they are."""
+        """Why not all chunks are seen as what they are; None when they are."""
         if self.broken is not None:
             return self.broken.why
         if self.lost:
             first = self.lost[0]
             return f"{hex_address(first.start)}-{hex_address(first.end)}: {first.why}"
+        if self.free_if_indexed and self.index is not None and not self.index.whole:
+            return "a list of free chunks breaks off, and those behind that seem used"
         return None
 
     @cached_property

@@ -51,11 +51,12 @@ def read_tiles(heap: TiledHeap[Expression], memory: PagedMemory) -> HeapSnapshot
     chunks = chunks_of(heap, headers)
     if heap.prev is not None:
         chunks = replace(chunks, prev=headers.values(heap.prev).astype(U64))
+    chunks, index = read_index(heap, chunks, memory)
     return HeapSnapshot(
         **common,
         kind="chunks",
         chunks=replace(chunks, closed=_closed(heap, chunks, headers, memory)),
-        index=read_index(heap, chunks, memory),
+        index=index,
         fills=read_fills(heap.poison, heap.redzone, chunks, memory),
         starts=_starts(walks),
         lost=tuple(lost for walk in walks for lost in walk.lost),

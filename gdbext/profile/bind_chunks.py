@@ -76,6 +76,11 @@ def _chunks(binder: Binder, described: _H, table: Table, node: Type) -> _H:
     size, magic = described.size, described.magic
     if described.alignment < 1 or size.unit < 1:
         binder.problem(described.where, "'alignment' and 'size.unit' are at least 1")
+    if described.free is None and not described.bins and described.tree is None:
+        problem = (
+            "nothing tells which chunks are free: there is no 'free', and no 'bins' or 'tree' that would hold them"
+        )
+        binder.problem(described.where, problem)
     made = binder.record(described, table.keys, node)
     return replace(
         made,

@@ -136,6 +136,7 @@ class Bins(Linked[E]):
     low: E | None
     high: E | None
     length: E | None
+    rover: E | None
     sorted: str
     element: Type | None = None
 
@@ -160,13 +161,14 @@ class Tree(Linked[E]):
 class ChunkHeap(Heap[E]):
     """Chunks, each with a header in front of its payload.
 
-    Once the names are settled ``node`` is the type of a header, and ``header`` the bytes from it to the payload.
+    Once the names are settled ``node`` is the type of a header, and ``header`` the bytes from it to the payload. Where
+    ``free`` is None no header tells: the chunks on the heap's lists, or in its tree, are the free ones.
     """
 
     segments: tuple[Range[E], ...]
     node: E | Type | None
     size: Size[E]
-    free: E
+    free: E | None
     header: E | int | None
     magic: Magic[E] | None
     coalesces: bool
@@ -179,8 +181,9 @@ class ChunkHeap(Heap[E]):
     @property
     def in_headers(self) -> tuple[E, ...]:
         """The expressions about one header."""
+        state = () if self.free is None else (self.free,)
         marks = (self.magic.expr, self.magic.equals) if self.magic else ()
-        return (self.size.expr, self.free, *marks)
+        return (self.size.expr, *state, *marks)
 
     @property
     def header_size(self) -> int:
@@ -280,7 +283,7 @@ _SIZE = Key(
 )
 _HEADERS = (
     _SIZE,
-    node("free", "true (not 0) when the chunk is free", required=True),
+    node("free", "true (not 0) when the chunk is free; without it those are that its `bins` or its `tree` hold"),
     expression("header", "bytes from a header to its payload; by default the size of the node"),
     Key(
         "magic",
@@ -320,6 +323,7 @@ _BINS = Key(
         node("low", "about one element: the smallest payload that belongs on the list, in bytes"),
         node("high", "the payload from which on one is too large for it"),
         node("length", "what the kernel counts on this list"),
+        expression("rover", "the link to the node where the next search begins; `end` stands for the list's own start"),
         Key(
             "sorted",
             Form.TEXT,

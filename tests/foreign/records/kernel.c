@@ -7,10 +7,13 @@
  *  3. Blocks are aligned to their size, counted in records. A freed block merges with its buddy as long as that is free and
  *     whole.
  *
- *     record r is on list n <=> r.is_first and r.order == n;  no two buddies are both free, below the highest order */
+ *     record r is on list n <=> r.is_first and r.order == n;  no two buddies are both free, below the highest order
+ *
+ * Its heap is in heap.c. */
 
 #include "ground.h"
 
+#include "heap.h"
 #include "lib/panic.h"
 #include "lib/print.h"
 #include "mm/early.h"
@@ -19,7 +22,7 @@ void kmain(uint32_t magic, uint64_t info);
 
 #define NONE UINT32_MAX
 
-enum { BASE = 0x100000, ORDERS = 10, MAPPED_PAGES = 12 };
+enum { BASE = 0x100000, ORDERS = 10, MAPPED_PAGES = 12, HEAP_PAGES = 32 };
 
 struct frame_record {
     uint32_t next, prev;        /* numbers of records, while this is the first of a free block */
@@ -113,13 +116,15 @@ void kmain(uint32_t magic, uint64_t info)
 {
     ground_init(magic, info);
     frames_work();
-    char *mapped = map_pages(MAPPED_PAGES);
+    char *mapped = map_pages(MAPPED_PAGES + HEAP_PAGES);
+    heap_work(mapped + MAPPED_PAGES * PAGE_SIZE, HEAP_PAGES * PAGE_SIZE);
     report_begin();
     print("report records at=0x%lx count=%u\n", (uint64_t)records, record_count);
     for (unsigned order = 0; order < ORDERS; order++)
         print("report order number=%u blocks=%u\n", order, length_of(order));
     print("report mapped start=0x%lx pages=%u\n", (uint64_t)mapped, MAPPED_PAGES);
     report_frames();
+    heap_report();
     report_end();
     rest();
 }
