@@ -1,6 +1,12 @@
-"""What all tests share: the option --deep, without which tests marked ``deep`` are left out."""
+"""What all tests share: the option --deep, without which tests marked ``deep`` are left out.
+
+Without it hypothesis draws the same examples every time, so that a change is not held up by what another one did.
+"""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("same", derandomize=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -9,6 +15,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "deep: takes minutes; runs only with --deep")
+    if not config.getoption("--deep"):
+        settings.load_profile("same")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,8 +1,14 @@
 """How findings about chunks speak of them."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import takewhile
+
 from gdbext.checks.finding import Finding, Severity
+from gdbext.errors import MemoryUnavailable
 from gdbext.heap.snapshot import Chunk, HeapSnapshot
-from gdbext.units import Word64, hex_address
+from gdbext.machine.memory import VirtualMemory
+from gdbext.units import FRAME_SIZE, VirtAddr, Word64, hex_address, round_up
 
 
 def describe(chunk: Chunk) -> str:
@@ -29,6 +35,55 @@ def text_in(data: bytes) -> str:
     end = data.find(b"\0")
     start = data if end < 0 else data[:end]
     return start.decode("ascii") if len(start) >= TEXT_LEAST and all(32 <= byte < 127 for byte in start) else ""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one hand wrote from an address on: so many bytes, at least so many unless it is ``whole``."""
+
+    count: int
+    whole: bool
+    what: str
+
+    @property
+    def length(self) -> str:
+        """In words."""
+        return f"{'' if self.whole else 'at least '}{self.count} byte{'s' * (self.count != 1)}"
+
+
+TEXT_SHOWN = 64
+"""Of a string as many letters are shown."""
+REPEATED_LEAST = 4
+"""So many equal bytes in a row, which are not 0, were meant to be."""
+
+
+def written_over(memory: VirtualMemory, start: VirtAddr, room: int) -> Written | None:
+    """What was written over the ``room`` bytes from ``start`` on, and how far it goes on; None when they do not tell.
+
+    Raises MemoryUnavailable when these cannot be read.
+    """
+    data = memory.read(start, room) + _behind(memory, VirtAddr(start + room))
+    letters = _leading(data, lambda byte: 32 <= byte < 127)
+    ends = data[letters : letters + 1] == b"\0"
+    if letters > TEXT_LEAST or (letters == TEXT_LEAST and ends):
+        text = data[: min(letters, TEXT_SHOWN)].decode("ascii") + "..." * (letters > TEXT_SHOWN)
+        return Written(letters + ends, letters < len(data), f"the tail of a string, {text!r}")
+    same = _leading(data, lambda byte: byte == data[0])
+    if same >= REPEATED_LEAST and data[0]:
+        return Written(same, same < len(data), f"{data[0]:#04x} over and over")
+    return None
+
+
+def _behind(memory: VirtualMemory, start: VirtAddr) -> bytes:
+    """The rest of a page; nothing when it cannot be read."""
+    try:
+        return memory.read(start, round_up(start + 1, FRAME_SIZE) - start)
+    except MemoryUnavailable:
+        return b""
+
+
+def _leading(data: bytes, alike: Callable[[int], bool]) -> int:
+    return sum(1 for _ in takewhile(alike, data))
 
 
 def broken(

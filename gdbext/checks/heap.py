@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.checks.chunks import broken, describe, neighbours, text_in
+from gdbext.checks.chunks import broken, describe, neighbours, written_over
 from gdbext.checks.finding import CheckReport, Finding, Rule, Severity, combined, not_looked_at
 from gdbext.checks.heap_index import check_free
 from gdbext.checks.heap_places import check_fills
@@ -105,16 +105,15 @@ def _overrun(heap: HeapSnapshot, before: Chunk | None, address: VirtAddr) -> str
     if before is None or before.end + heap.trailer != address:
         return f"{start}: by a stray write, or by whoever writes in front of its chunk"
     try:
-        written = text_in(heap.memory.read(VirtAddr(before.end), heap.trailer + heap.header))
+        written = written_over(heap.memory, VirtAddr(before.end), heap.trailer + heap.header)
     except MemoryUnavailable:
         return "a link was overwritten, or the memory behind it was given back"
     chunk = f"the chunk before it, payload {hex_address(before.payload)} of {before.size} bytes,"
-    if not written:
+    if written is None:
         deed = "was written to after it was freed" if before.free else "was overrun"
         return f"{start}: by a stray write, or {chunk} {deed}"
     deed = "was written to after it was freed, and overrun" if before.free else "was overrun"
-    count = min(len(written) + 1, heap.trailer + heap.header)
-    return f"{chunk} {deed} by at least {count} bytes: its successor's header holds the tail of a string, {written!r}"
+    return f"{chunk} {deed} by {written.length}: its successor's header holds {written.what}"
 
 
 def check_tiling(heap: HeapSnapshot) -> Iterator[Finding]:

@@ -15,7 +15,8 @@ from gdbext.machine.memory import VirtualMemory
 from gdbext.profile.chain import values_in
 from gdbext.profile.expression import Expression
 from gdbext.profile.heap_kinds import Poison, Redzone
-from gdbext.units import FRAME_SIZE, VirtAddr, round_up
+from gdbext.progress import progress
+from gdbext.units import FRAME_SIZE, WORD_MASK, VirtAddr, round_up
 from gdbext.x86.virtual import PagedMemory
 
 BLOCK = 1 << 20
@@ -79,13 +80,23 @@ class Touched:
     count: int
 
 
-def touched(fill: Fill, memory: VirtualMemory) -> list[Touched]:
+def touched(fill: Fill, memory: PagedMemory) -> list[Touched]:
     """The stretches in which a byte is not what it should be. What cannot be read is left out."""
     found: dict[int, Touched] = {}
+    if not len(fill.start):
+        return []
+    # A stretch may reach over all addresses that there are, where a heap's end or a size is overwritten.
+    first, end = int(fill.start[0]), int(fill.end.max())
+    mapped, mapped_last = memory.mapped(VirtAddr(first), end)
     at, last = 0, 0
     while at < len(fill.start):
         block = max(last, int(fill.start[at]))
-        last = block + BLOCK
+        there = int(np.searchsorted(mapped_last, U64(block)))
+        if there == len(mapped):
+            break
+        block = max(block, int(mapped[there]))
+        progress("looking at bytes that nobody may write to", block - first, end - first)
+        last = min(block + BLOCK, WORD_MASK)
         until = int(np.searchsorted(fill.start, U64(last)))
         for one in _touched_in(fill, slice(at, until), block, memory):
             known = found.get(one.number)
@@ -113,7 +124,7 @@ def _touched_in(fill: Fill, which: slice, block: int, memory: VirtualMemory) -> 
         np.frombuffer(_as_far_as_readable(block, end, fill.byte, memory), dtype=np.uint8) != fill.byte
     )
     start = np.maximum(fill.start[which], U64(block)) - U64(block)
-    stop = np.minimum(fill.end[which], U64(end)) - U64(block)
+    stop = np.clip(fill.end[which], U64(block), U64(end)) - U64(block)
     first, behind = np.searchsorted(wrong, start), np.searchsorted(wrong, stop)
     return [
         Touched(which.start + at, VirtAddr(block + int(wrong[first[at]])), int(behind[at] - first[at]))

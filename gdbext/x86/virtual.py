@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable, NotMapped
 from gdbext.machine.cpu import CpuState
@@ -109,6 +110,12 @@ class PagedMemory:
             start = max(run, address)
             found.append((VirtAddr(start), PhysAddr(physical + start - run), min(run + length, end) - start))
         return found
+
+    def mapped(self, address: VirtAddr, end: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """The stretches of a range that are mapped, in order of address: their first and their last addresses."""
+        runs = merged(self._within(address, end) if self.cpu.paging else self._runs, physically=False)
+        start, last = np.maximum(runs.start, np.uint64(address)), np.minimum(runs.end, np.uint64(end - 1))
+        return start[start <= last], last[start <= last]
 
     def know(self, space: AddressSpace) -> None:
         """Take what somebody has enumerated of this root, so that it need not be done again."""

@@ -66,13 +66,17 @@ def test_magic_overwritten(victim):
 def test_header_overrun_with_text(victim):
     i, listed = chunk_like(victim, "used", "used")
     before, (address, _, _) = listed[i], listed[i + 1]
-    text = "the quick brown fox jumps over t"
+    text = "the quick brown fox jumps over."
     for at in range(0, HEADER, 8):
-        poke(victim, f"*(unsigned long *){address + at:#x}", int.from_bytes(text[at : at + 8].encode(), "little"))
+        poke(
+            victim,
+            f"*(unsigned long *){address + at:#x}",
+            int.from_bytes(text.encode()[at : at + 8].ljust(8, b"\0"), "little"),
+        )
     (finding,) = victim.command("heapcheck")["findings"]
     assert (finding["id"], int(finding["address"], 16)) == ("HEAP61", address)
     assert f"{before[0] + HEADER:#x}" in finding["cause"]
-    assert "overrun by at least" in finding["cause"]
+    assert f"overrun by {HEADER} bytes: its successor's header holds the tail of a string, '{text}'" in finding["cause"]
     assert any(text in evidence for evidence in finding["evidence"])
     assert any(f"{before[0]:#x}" in evidence for evidence in finding["evidence"])
     # What lies behind the damage is still seen, from the tail.

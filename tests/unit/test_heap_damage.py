@@ -52,6 +52,30 @@ def test_a_whole_header(tiles, at):
     assert addresses(tiles) == PLACES
 
 
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        (
+            b"a tail of 19 bytes\0",
+            "overrun by 19 bytes: its successor's header holds the tail of a string, 'a tail",
+        ),
+        (b"no end and 27 bytes of text\xff", "overrun by 27 bytes: its successor's header holds the tail of a string"),
+        (b"x" * 40 + b"\0", "overrun by 41 bytes: its successor's header holds the tail of a string, 'xxx"),
+        (b"\xaa" * 21 + b"\xbb" * 3, "overrun by 21 bytes: its successor's header holds 0xaa over and over"),
+        (b"\xaa" * 5000, "overrun by at least 3920 bytes"),
+        (b"\x12\x34\x56\x78\x9a", "was overwritten: by a stray write, or the chunk before it"),
+        (b"ab\0", "was overwritten: by a stray write, or the chunk before it"),
+        (bytes(32), "was overwritten: by a stray write, or the chunk before it"),
+    ],
+)
+def test_how_far_an_overrun_went(tiles, written, says):
+    """Over the header at 0x400b0. The page ends 3920 bytes behind it, and no further is looked."""
+    tiles.write(PLACES[2], written)
+    finding = next(finding for finding in tiles.report().findings if finding.address == PLACES[2])
+    assert finding.id == "HEAP61"
+    assert says in finding.cause
+
+
 def test_a_size_that_reaches_over_the_next_header(tiles):
     tiles.fields(PLACES[0] + 16, 64 + 16)
     assert tiles.found() == [("HEAP60", PLACES[0])]
@@ -238,6 +262,16 @@ def test_pages_of_a_heap(symbols):
     assert found(0, good) == [0x40000]
     assert found(good, 3) == [0x41000]  # executable
     assert found(1 << 63 | 1, good) == [0x40000]  # read-only
+
+
+def test_a_free_chunk_over_all_of_memory(symbols):
+    """Where the end of the heap and a size are overwritten, only what is there is looked at."""
+    kernel = Kernel(symbols, SORTED + FILLED)
+    write_sorted(kernel, TILES)
+    kernel.put("key", 1)
+    kernel.put("end", 1 << 61)
+    kernel.fields(PLACES[3] + 16, (1 << 61) - PLACES[3] - 32)
+    assert ("HEAP64", PLACES[3]) in kernel.found()
 
 
 EVERY = {

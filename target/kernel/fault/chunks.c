@@ -83,7 +83,7 @@ static void retag(const struct heap_block *block, bool used)
 /* A string that is longer than what was asked for it. */
 const char *fault_header_overrun(void)
 {
-    static const char tail[24] = "tail of a long string";
+    static const char tail[24] = "tail of one long string";
     struct heap_block chunks[3];
     if (!chunk_header())
         return no_headers;
