@@ -9,6 +9,9 @@ from pathlib import Path
 from bench.pmm import Cost, calibrated, facts, serial_until
 
 MEMORY = "256M"
+PLAIN = "poison=0"
+CARE = {"poison": "poison=1", "redzones": "poison=0 redzone=1"}
+"""Boot options that make a heap find more, and cost something."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Figures:
-    """All that one boot has told, by kind and work; costs by operation (``alloc``, ``free``) too."""
+    """All that one boot has told, by kind and work; costs by operation (``alloc``, ``resize``, ``free``) too."""
 
     kinds: tuple[str, ...]
     works: tuple[str, ...]
@@ -53,7 +56,7 @@ class Figures:
     costs: dict[tuple[str, str, str], Cost]
 
 
-def serial_of(kernel: Path, more: str = "poison=0") -> str:
+def serial_of(kernel: Path, more: str = PLAIN) -> str:
     """What the kernel prints until its figures are complete."""
     return serial_until(kernel, f"scenario=heapbench {more}", MEMORY)
 
@@ -73,6 +76,6 @@ def parsed(serial: str) -> Figures:
     return Figures(kinds, works, memory, costs)
 
 
-def measure(kernel: Path) -> Figures:
+def measure(kernel: Path, more: str = PLAIN) -> Figures:
     """Every kind with every work."""
-    return parsed(serial_of(kernel))
+    return parsed(serial_of(kernel, more))

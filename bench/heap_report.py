@@ -11,12 +11,15 @@ from bench.pmm_report import BEGIN, END, both, number, table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "heaps.md"
 PICTURE = PAGE.with_suffix(".svg")
-OPERATIONS = {"alloc": "kmalloc", "free": "kfree"}
+OPERATIONS = {"alloc": "kmalloc", "resize": "krealloc", "free": "kfree"}
+EXAMPLE = "small"
+"""The work that shows what care costs."""
 
 
 def by_work(figures: Figures, cell: Callable[[str, str], str]) -> list[list[str]]:
-    """A row for each work, a column for each kind."""
-    return [[work, *(cell(kind, work) for kind in figures.kinds)] for work in figures.works]
+    """A row for each work that has any cells, a column for each kind."""
+    rows = [[work, *(cell(kind, work) for kind in figures.kinds)] for work in figures.works]
+    return [row for row in rows if any(row[1:])]
 
 
 def share(value: float | None) -> str:
@@ -24,18 +27,24 @@ def share(value: float | None) -> str:
     return "" if value is None else f"{value:.0%}"
 
 
-def tables(figures: Figures, style: str) -> list[str]:
-    """All tables."""
+def tables(figures: Figures, careful: dict[str, Figures], style: str) -> list[str]:
+    """All tables; ``careful`` are the figures under boot options that make a heap find more."""
     headers = ("", *figures.kinds)
+
+    def cost(kind: str, work: str, op: str) -> str:
+        found = figures.costs.get((kind, work, op))
+        return both(found) if found else ""
+
     made = [
         table(
             f"{name}, instructions: mean / worst",
             headers,
-            by_work(figures, lambda kind, work, op=op: both(figures.costs[kind, work, op])),
+            by_work(figures, lambda kind, work, op=op: cost(kind, work, op)),
             style,
         )
         for op, name in OPERATIONS.items()
     ]
+    made.append(care(figures, careful, headers, style))
     numbers: dict[str, Callable[[Memory], str]] = {
         "Payload for each byte asked for (internal fragmentation)": lambda m: f"{m.padding:.2f}",
         "Bytes in no payload, for each used chunk (headers, tables, ends of pages)": lambda m: number(m.beside),
@@ -48,16 +57,31 @@ def tables(figures: Figures, style: str) -> list[str]:
     return made
 
 
-def text(figures: Figures) -> str:
+def care(figures: Figures, careful: dict[str, Figures], headers: tuple[str, ...], style: str) -> str:
+    """What poison and redzones add to a pair of requests, in times."""
+
+    def pair(of: Figures, kind: str) -> float:
+        return of.costs[kind, EXAMPLE, "alloc"].mean + of.costs[kind, EXAMPLE, "free"].mean
+
+    rows = [
+        [name, *(f"{pair(of, kind) / pair(figures, kind):.2f}" for kind in figures.kinds)]
+        for name, of in careful.items()
+    ]
+    return table(
+        f"kmalloc and kfree with boot options, by what they are without (work: {EXAMPLE})", headers, rows, style
+    )
+
+
+def text(figures: Figures, careful: dict[str, Figures]) -> str:
     """All tables, for a terminal."""
-    return "\n".join(tables(figures, "terminal"))
+    return "\n".join(tables(figures, careful, "terminal"))
 
 
-def write(figures: Figures) -> None:
+def write(figures: Figures, careful: dict[str, Figures]) -> None:
     """Put the tables into the page, and draw its picture."""
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    PAGE.write_text(before + BEGIN + "\n" + "\n".join(tables(figures, "page")) + "\n" + END + after)
+    PAGE.write_text(before + BEGIN + "\n" + "\n".join(tables(figures, careful, "page")) + "\n" + END + after)
     draw(figures)
 
 

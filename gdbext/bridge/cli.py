@@ -1,4 +1,4 @@
-"""Commands as a person types them: registered with gdb, completed, their results printed."""
+"""Commands as a person types them: completed, their results printed."""
 
 import os
 
@@ -7,29 +7,9 @@ import gdb
 from gdbext.bridge.session import new_session, run
 from gdbext.commands.completion import candidates, expected, last_word
 from gdbext.commands.record import Argument, Command, Value
-from gdbext.errors import GdbextError
 from gdbext.report import json, render
 from gdbext.report.progress import progress_line
 from gdbext.report.text import Style, shows_unicode
-
-
-def register(command: Command, name: str) -> None:
-    """Make gdb know a command under a name."""
-
-    class Cli(gdb.Command):
-        __doc__ = command.help
-
-        def invoke(self, line: str, from_tty: bool) -> None:
-            try:
-                print_result(command, line)
-            except GdbextError as error:
-                prefix = "" if str(error).startswith(command.name) else f"{command.name}: "
-                raise gdb.GdbError(f"{prefix}{error}") from error
-
-        def complete(self, text: str, word: str | None) -> object:
-            return complete(command, text, word)
-
-    Cli(name, gdb.COMMAND_DATA)
 
 
 def print_result(command: Command, line: str) -> None:

@@ -6,14 +6,14 @@ import gdb
 
 from gdbext.bridge.evaluate import number
 from gdbext.bridge.session import new_session
-from gdbext.errors import GdbextError, UsageError
+from gdbext.errors import UsageError
 from gdbext.profile.unread import Unread
 from gdbext.session import Session
 from gdbext.units import WORD_MASK, PhysAddr, VirtAddr, hex_address
 
 
 def v2p(session: Session, address: int) -> int:
-    """$v2p(ADDR): the physical address behind a virtual one; an error when it is not mapped."""
+    """The physical address behind a virtual one; an error when it is not mapped."""
     found = session.walk(address)
     if found.physical is None:
         raise UsageError(found.verdict)
@@ -21,7 +21,7 @@ def v2p(session: Session, address: int) -> int:
 
 
 def p2v(session: Session, address: int) -> int:
-    """$p2v(PA): where the kernel's direct map has a physical address; an error when it is not mapped there."""
+    """Where the kernel's direct map has a physical address; an error when it is not mapped there."""
     base = session.direct_map
     if base is None:
         raise UsageError("the profile names no direct map (address.direct_map)")
@@ -32,7 +32,7 @@ def p2v(session: Session, address: int) -> int:
 
 
 def frame_state(session: Session, address: int) -> str:
-    """$frame_state(PA): "free", "used" or "unmanaged", as the physical managers have it."""
+    """What a frame is to the physical managers: "free", "used" or "unmanaged"."""
     for manager in session.pmm:
         if isinstance(manager, Unread):
             raise UsageError(f"the physical manager '{manager.name}' cannot be read: {manager.why}")
@@ -42,28 +42,12 @@ def frame_state(session: Session, address: int) -> str:
     return "unmanaged"
 
 
-def register() -> None:
-    """Make gdb know the functions."""
-    for name, function in (("v2p", v2p), ("p2v", p2v), ("frame_state", frame_state)):
-        _Function(name, function)
+_FUNCTIONS: dict[str, Callable[[Session, int], int | str]] = {"v2p": v2p, "p2v": p2v, "frame_state": frame_state}
 
 
-class _Function(gdb.Function):
-    """One of them, with its docstring as gdb's help."""
-
-    def __init__(self, name: str, function: Callable[[Session, int], int | str]) -> None:
-        self.__doc__ = function.__doc__
-        super().__init__(name)
-        self._function = function
-        self._name = name
-
-    def invoke(self, *arguments: gdb.Value) -> str | gdb.Value:
-        if len(arguments) != 1:
-            raise gdb.GdbError(f"${self._name} takes one address")
-        try:
-            result = self._function(new_session(), number(arguments[0], str(arguments[0])))
-        except GdbextError as error:
-            raise gdb.GdbError(f"${self._name}: {error}") from error
-        if isinstance(result, str):
-            return result
-        return gdb.Value(result).cast(gdb.selected_inferior().architecture().integer_type(64, False))
+def answer(name: str, argument: gdb.Value) -> str | gdb.Value:
+    """The value of a function for an address."""
+    result = _FUNCTIONS[name](new_session(), number(argument, str(argument)))
+    if isinstance(result, str):
+        return result
+    return gdb.Value(result).cast(gdb.selected_inferior().architecture().integer_type(64, False))

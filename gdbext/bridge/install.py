@@ -5,9 +5,7 @@ from pathlib import Path
 
 import gdb
 
-from gdbext.bridge import cli, functions, mi
-from gdbext.bridge.machine import forget
-from gdbext.bridge.session import profiles
+from gdbext.bridge.register import FUNCTIONS, register_command, register_function, register_mi
 from gdbext.commands import COMMANDS
 from gdbext.errors import GdbextError
 from gdbext.headless import install as gdbinit
@@ -61,18 +59,16 @@ def load() -> None:
     _Uninstall()
     taken = [command.name for command in COMMANDS if _is_taken(command.name)]
     for command in COMMANDS:
-        cli.register(command, f"gdbext {command.name}")
+        register_command(command, f"gdbext {command.name}")
         if command.name not in taken:
-            cli.register(command, command.name)
-        mi.register(command)
-    functions.register()
+            register_command(command, command.name)
+        register_mi(command)
+    for name in FUNCTIONS:
+        register_function(name)
     if taken:
         gdb.write(
             f"gdbext: another extension has {', '.join(taken)}; gdbext's are under 'gdbext {taken[0]}' and so on\n"
         )
-    gdb.events.connection_removed.connect(forget)
-    for event in (gdb.events.new_objfile, gdb.events.clear_objfiles, gdb.events.free_objfile):
-        event.connect(lambda _: profiles.forget())
 
 
 def _is_taken(name: str) -> bool:

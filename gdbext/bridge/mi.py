@@ -1,26 +1,8 @@
 """Commands for programs that drive gdb: ``-gdbext-NAME`` over GDB/MI, with the structure that ``-json`` prints."""
 
-import gdb
-
 from gdbext.bridge.session import run
 from gdbext.commands.record import Command
-from gdbext.errors import GdbextError
 from gdbext.report import json
-
-
-def register(command: Command) -> None:
-    """Make gdb know a command in GDB/MI."""
-
-    class Mi(gdb.MICommand):
-        __doc__ = command.summary
-
-        def invoke(self, arguments: list[str]) -> dict[str, object]:
-            try:
-                return answer(command, arguments)
-            except GdbextError as error:
-                raise gdb.GdbError(str(error)) from error
-
-    Mi(f"-gdbext-{command.name}")
 
 
 def answer(command: Command, words: list[str]) -> dict[str, object]:

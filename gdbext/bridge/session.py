@@ -7,7 +7,7 @@ from pathlib import Path
 import gdb
 
 from gdbext.bridge.evaluate import evaluate
-from gdbext.bridge.machine import stopped_machine
+from gdbext.bridge.machine import forget, stopped_machine
 from gdbext.bridge.symbols import GdbSymbols
 from gdbext.checks.catalogue import RULE_IDS
 from gdbext.commands.record import Arguments, Command
@@ -17,6 +17,11 @@ from gdbext.session import Session
 
 profiles = ProfileChoice(RULE_IDS)
 """The kernel's description: gdb looks at one kernel at a time."""
+
+# What is kept from one command to the next is forgotten when what it is about goes.
+gdb.events.connection_removed.connect(forget)
+for _event in (gdb.events.new_objfile, gdb.events.clear_objfiles, gdb.events.free_objfile):
+    _event.connect(lambda _: profiles.forget())
 
 
 def new_session() -> Session:

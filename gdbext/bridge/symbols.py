@@ -219,10 +219,7 @@ def _tagged(plain: gdb.Type, tag: str, alias: str | None) -> Type:
     title = f"{tag} {plain.tag}" if plain.tag else alias or f"{tag} {{...}}"
     if tag == "enum":
         return Type(Kind.ENUM, title, plain.sizeof, signed=plain.is_signed, enumerators=lambda: _enumerators(plain))
-    incomplete = not plain.fields()
-    return Type(
-        _KINDS[tag], title, 0 if incomplete and plain.sizeof == 0 else plain.sizeof, fields=lambda: _fields(plain)
-    )
+    return Type(_KINDS[tag], title, plain.sizeof, fields=lambda: _fields(plain))
 
 
 def _enumerators(plain: gdb.Type) -> dict[int, str]:

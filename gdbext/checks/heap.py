@@ -321,7 +321,8 @@ def heap_rules(heap: HeapSnapshot) -> tuple[Rule[HeapSnapshot], ...]:
     """The rules that mean something for a heap of this kind."""
     left_out = set() if heap.watermark is not None else {"HEAP67"}
     left_out |= {"HEAP60", "HEAP61", "HEAP62", "HEAP64", "HEAP65"} if heap.kind == "bump" else set()
-    left_out |= {"HEAP62"} if heap.scattered else set()
+    never_searched = heap.watermark is not None and not heap.coalesces and heap.index is None
+    left_out |= {"HEAP62"} if heap.scattered or never_searched else set()
     left_out |= {"HEAP66"} if heap.slabs is None else set()
     left_out |= {"HEAP61"} if (heap.scattered or heap.kind == "buddy") and not heap.has_magic else set()
     links = heap.kind == "list" or heap.chunks.prev is not None or heap.tail is not None

@@ -1,4 +1,4 @@
-"""The commands: each parses its arguments, asks the session, and hands back a result. No decoding, no printing."""
+"""The commands: what a person types, and how each is helped with and completed."""
 
 from gdbext.commands import description, managers, physical, translation
 from gdbext.commands.record import Command

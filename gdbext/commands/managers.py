@@ -1,165 +1,8 @@
 """Commands about heaps, and about the rules of all managers."""
 
-from collections.abc import Callable
-
-import numpy as np
-
-from gdbext.checks.finding import CheckReport, combined
-from gdbext.commands.record import Argument, Arguments, Command, Option, Value
-from gdbext.errors import DescriptionError, UsageError
-from gdbext.heap.listing import Selection, chunk_list, find_chunk
-from gdbext.heap.snapshot import HeapSnapshot
-from gdbext.heap.stat import HeapStat, heap_stat
-from gdbext.profile.unread import Unread
-from gdbext.report.results import Checked, ChunkLists, ChunksFound, HeapMaps, HeapStats
-from gdbext.session import Session
-from gdbext.units import VirtAddr
+from gdbext.commands.record import Argument, Command, Option, Value
 
 HEAP = Argument("HEAP", Value.HEAP, "a heap's name in the profile; all heaps without it", required=False)
-
-
-def _heap_stats(session: Session, arguments: Arguments) -> tuple[HeapStat | Unread, ...]:
-    heaps = session.chosen_heaps(arguments.text("HEAP"))
-    return tuple(heap if isinstance(heap, Unread) else heap_stat(heap) for heap in heaps)
-
-
-def heapstat(session: Session, arguments: Arguments) -> HeapStats:
-    """Count the chunks of every heap, or of one."""
-    return HeapStats(_heap_stats(session, arguments))
-
-
-def heaplist(session: Session, arguments: Arguments) -> ChunkLists | HeapMaps:
-    """List the chunks of every heap, or of one; or draw them."""
-    heaps = session.chosen_heaps(arguments.text("HEAP"))
-    if arguments.has("-map"):
-        return _map(session, arguments, heaps)
-    wanted = Selection(
-        states=_states(arguments),
-        sizes=_bounds(session, arguments, "-size"),
-        window=_bounds(session, arguments, "-range"),
-        cache=arguments.text("-cache"),
-        by_size=arguments.text("-sort") == "size",
-        by_lists=arguments.has("-bins"),
-        caller=_caller(session, heaps, arguments.text("-caller")),
-    )
-    _insist_on_cache(wanted.cache, heaps)
-    names = session.code_names
-    return ChunkLists(tuple(heap if isinstance(heap, Unread) else chunk_list(heap, wanted, names) for heap in heaps))
-
-
-def _map(session: Session, arguments: Arguments, heaps: tuple[HeapSnapshot | Unread, ...]) -> HeapMaps:
-    for option in ("-free", "-used", "-sort", "-state", "-size", "-cache", "-caller", "-bins"):
-        if arguments.has(option):
-            raise UsageError(f"-map draws all chunks: leave {option} out (-range A B draws a part of the addresses)")
-    window = _bounds(session, arguments, "-range")
-    return HeapMaps(tuple(heap if isinstance(heap, Unread) else session.heap_picture(heap, window) for heap in heaps))
-
-
-def _insist_on_cache(name: str | None, heaps: tuple[HeapSnapshot | Unread, ...]) -> None:
-    """Complain of a cache that no heap has."""
-    slabs = [heap.slabs for heap in heaps if isinstance(heap, HeapSnapshot) and heap.slabs is not None]
-    there = [cache.name for found in slabs for cache in found.caches if not cache.internal]
-    if name is not None and name not in there:
-        raise UsageError(
-            f"there is no cache '{name}'; there are {', '.join(there)}" if there else "there are no caches"
-        )
-
-
-def _states(arguments: Arguments) -> tuple[str, ...]:
-    """The states that are asked for; a chunk whose header is overwritten might be in any."""
-    wanted = {state for state in ("free", "used") if arguments.has(f"-{state}") or arguments.text("-state") == state}
-    if arguments.text("-state") == "unknown":
-        return (*wanted, "unknown")
-    return (*(wanted or {"free", "used"}), "unknown")
-
-
-def _bounds(session: Session, arguments: Arguments, option: str) -> tuple[int, int] | None:
-    """The two numbers that follow an option."""
-    typed = arguments.options.get(option)
-    if typed is None:
-        return None
-    low, high = (session.evaluate(text) for text in typed)
-    if low > high:
-        raise UsageError(f"{option} {typed[0]} {typed[1]} is empty: the first is above the second")
-    return low, high
-
-
-def _caller(
-    session: Session, heaps: tuple[HeapSnapshot | Unread, ...], typed: str | None
-) -> Callable[[int], bool] | None:
-    """Which code is meant: a function by its name, a place in it as it is shown, or an address."""
-    if typed is None:
-        return None
-    known = [heap.callers for heap in heaps if isinstance(heap, HeapSnapshot) and heap.callers is not None]
-    if not known:
-        raise UsageError("-caller: nobody records who asked for chunks (caller in the profile, and the kernel's part)")
-    names = session.code_names
-    of_name = {int(c) for callers in known for c in np.unique(callers) if typed in (names(c), _function(names(c)))}
-    wanted = of_name or {session.evaluate(typed)}
-    return wanted.__contains__
-
-
-def _function(name: str) -> str:
-    """A place in the code without its offset."""
-    return name.rpartition("+")[0]
-
-
-def heapchunk(session: Session, arguments: Arguments) -> ChunksFound:
-    """Find the chunk that holds an address."""
-    heaps = session.heaps
-    address = session.evaluate(arguments.text("ADDR") or "")
-    found = (find_chunk(heap, address, session.code_names) for heap in heaps if not isinstance(heap, Unread))
-    around = tuple(
-        heap.name
-        for heap in heaps
-        if not isinstance(heap, Unread) and any(s.start <= address < s.end for s in heap.segments)
-    )
-    unread = tuple(heap for heap in heaps if isinstance(heap, Unread))
-    return ChunksFound(VirtAddr(address), tuple(one for one in found if one is not None), around, unread)
-
-
-def heapcheck(session: Session, arguments: Arguments) -> Checked:
-    """Look at the rules of every heap, or of one."""
-    name = arguments.text("HEAP")
-    report, leaks = session.check_heaps(name), None
-    if arguments.has("-leaks"):
-        leaks = session.leaks(name)
-        report = combined((report, session.check_leaks(leaks)))
-    heaps = _heap_stats(session, arguments)
-    return Checked(report.findings, report.checked, report.skipped, session.problems, heaps, leaks)
-
-
-def memcheck(session: Session, arguments: Arguments) -> Checked:
-    """Look at every rule of every manager."""
-    reports = [session.check_paging()]
-    missing: list[str] = []
-    for layer in (session.check_pmm, session.check_heaps):
-        try:
-            reports.append(layer())
-        except DescriptionError as error:  # a profile may describe one layer and not the other
-            missing.append(str(error))
-    if len(reports) == 1:
-        raise DescriptionError(missing[0])
-    report = combined(reports)
-    only, skip = arguments.text("-only"), arguments.text("-skip")
-    for rule in (only, skip):
-        _require_rule(rule, report)
-
-    def wanted(rule: str) -> bool:
-        return rule != skip and only in (None, rule)
-
-    return Checked(
-        tuple(finding for finding in report.findings if wanted(finding.id)),
-        tuple(rule for rule in report.checked if wanted(rule)),
-        tuple(skipped for skipped in report.skipped if wanted(skipped.id)),
-        tuple(dict.fromkeys((*session.problems, *missing))),
-    )
-
-
-def _require_rule(rule: str | None, report: CheckReport) -> None:
-    known = sorted({*report.checked, *(skip.id for skip in report.skipped)})
-    if rule is not None and rule not in known:
-        raise UsageError(f"there is no rule {rule} here; there are {', '.join(known)}")
 
 
 FINDING_HELP = """
@@ -171,7 +14,7 @@ COMMANDS = (
     Command(
         "heapstat",
         "What is on the heaps, in figures?",
-        heapstat,
+        "managers",
         arguments=(HEAP,),
         details="""
 Counted over the chunks: number and payload bytes, used and free; the largest free chunk; bytes of headers; the share
@@ -183,7 +26,7 @@ their objects are used, and objects.
     Command(
         "heaplist",
         "Which chunks are on the heap?",
-        heaplist,
+        "managers",
         arguments=(HEAP,),
         options=(
             Option("-free", "only free chunks"),
@@ -232,7 +75,7 @@ nobody's: between chunks that lie scattered; not the heap's: between segments.
     Command(
         "heapchunk",
         "Which chunk of a heap does an address belong to?",
-        heapchunk,
+        "managers",
         arguments=(Argument("ADDR", Value.EXPRESSION, "a virtual address: any in the chunk"),),
         details="""
 The chunk, whether the address is in its header or its payload, both neighbours, and what stands there: the header, the
@@ -242,7 +85,7 @@ first bytes of the payload, and what is behind it where a heap keeps something t
     Command(
         "heapcheck",
         "Is the heap intact?",
-        heapcheck,
+        "managers",
         checks=True,
         arguments=(HEAP,),
         options=(Option("-leaks", "also look for used chunks that nothing points to (HEAP70)"),),
@@ -256,7 +99,7 @@ code that asked for them, where the kernel records that.
     Command(
         "memcheck",
         "Do the memory managers keep their rules?",
-        memcheck,
+        "managers",
         checks=True,
         options=(
             Option("-only", "only this rule", (Argument("ID", Value.RULE, "a rule, such as PMM01"),)),

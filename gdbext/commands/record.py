@@ -1,12 +1,12 @@
-"""What a command is: one record holds its name, arguments, options, help and function; all else derives from it."""
+"""What a command is: one record holds its name, arguments, options, help and who answers; all else derives from it."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from importlib import resources
+from importlib import import_module, resources
 from typing import TYPE_CHECKING
 
 from gdbext.errors import UsageError
@@ -81,16 +81,20 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Command:
-    """A command: ``run`` takes the session and the arguments, and returns a result that reports know."""
+    """A command. ``answered_by`` names the module of `gdbext.answers` whose function of its name does the work."""
 
     name: str
     summary: str
-    run: Callable[[Session, Arguments], object]
+    answered_by: str
     arguments: tuple[Argument, ...] = ()
     options: tuple[Option, ...] = ()
     details: str = ""
     checks: bool = False
     """Whether it looks at rules, so that its result has findings."""
+
+    def run(self, session: Session, arguments: Arguments) -> object:
+        """A result that reports know. What answers is imported now: it is nearly all that there is to load."""
+        return getattr(import_module(f"gdbext.answers.{self.answered_by}"), self.name)(session, arguments)
 
     @property
     def all_options(self) -> tuple[Option, ...]:

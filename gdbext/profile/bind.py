@@ -35,6 +35,7 @@ from gdbext.profile.schema import (
     Zones,
 )
 from gdbext.symbols.model import Detail, Symbols, Type
+from gdbext.symbols.remembered import RememberedSymbols
 
 _D = TypeVar("_D")
 _B = TypeVar("_B")
@@ -154,7 +155,7 @@ def bind(profile: Profile, symbols: Symbols) -> BoundProfile:
     When there are no symbols, or no types, nearly every expression has a problem, and all have one cause: then it is
     told once for each part of the profile that needs them.
     """
-    bound = _Binder(symbols).profile(profile)
+    bound = _Binder(RememberedSymbols(symbols)).profile(profile)
     detail = symbols.detail() if bound.problems else Detail.TYPES
     if detail is Detail.TYPES or (detail is Detail.NAMES and not any("no type" in p.problem for p in bound.problems)):
         return bound  # casts do without types, so a misspelt name may be all that is wrong

@@ -4,13 +4,11 @@ from collections.abc import Callable
 
 from gdbext.errors import UsageError
 from gdbext.machine.cpu import CpuState
+from gdbext.vmm.words import WORDS
 from gdbext.x86.attributes import Attributes
 from gdbext.x86.rights import cache_type, supervisor_rights, user_rights
 
 Wanted = Callable[[Attributes], bool]
-
-WORDS = ("r", "w", "x", "ur", "uw", "ux", "user", "global", "4k", "2m", "4m", "1g", "wb", "wt", "uc", "wc", "wp")
-"""r, w, x: for the supervisor; ur, uw, ux: for user mode; user: both; page sizes; memory types (uc covers uc-)."""
 
 _SIZES = {"4k": 1 << 12, "2m": 1 << 21, "4m": 1 << 22, "1g": 1 << 30}
 

@@ -1,9 +1,11 @@
 /* Knows how to turn any bytes into calls of a heap, and to hold its answers against a shadow. The first byte chooses the
- * kind, the second what is around it, the rest what is done. A wrong answer aborts. */
+ * kind, the second what is around it, the rest what is done. A wrong answer aborts. What a caller has is poisoned while
+ * the heap works: it may neither write there, which the shadow would see, nor read. */
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sanitizer/asan_interface.h>
 
 #include "arch/probe.h"
 #include "heap/heap_kinds.h"
@@ -48,12 +50,23 @@ static bool is_apart(const struct slot *one)
     return true;
 }
 
+static void hide(const struct slot *slot) { ASAN_POISON_MEMORY_REGION(slot->memory, slot->size); }
+static void show(const struct slot *slot) { ASAN_UNPOISON_MEMORY_REGION(slot->memory, slot->size); }
+
+static void for_each_live(void (*what)(const struct slot *))
+{
+    for (const struct slot *slot = slots; slot < slots + SLOTS; slot++)
+        if (slot->memory)
+            what(slot);
+}
+
 static void fill(struct slot *slot, size_t size)
 {
     slot->size = size;
     INSIST((uintptr_t)slot->memory >= subject.start && (uintptr_t)slot->memory + size <= subject.end && is_apart(slot));
     slot->byte = (unsigned char)next_byte();
     memset(slot->memory, slot->byte, size);
+    hide(slot);
 }
 
 static void take(struct slot *slot, size_t size, size_t align)
@@ -67,6 +80,7 @@ static void take(struct slot *slot, size_t size, size_t align)
 
 static void give_back(struct slot *slot)
 {
+    show(slot);
     INSIST(is_filled(slot->memory, slot->byte, slot->size));
     heap_free(&subject.heap, slot->memory);
     slot->memory = NULL;
@@ -74,18 +88,21 @@ static void give_back(struct slot *slot)
 
 static void resize(struct slot *slot, size_t size)
 {
+    show(slot);
     unsigned char *moved = heap_realloc(&subject.heap, slot->memory, size);
     size_t common = size < slot->size ? size : slot->size;
     INSIST(is_filled(moved ? moved : slot->memory, slot->byte, moved ? common : slot->size));
     if (moved) {
         slot->memory = moved;
         fill(slot, size);
+    } else {
+        hide(slot);
     }
 }
 
 static void free_it(void *memory) { heap_free(&subject.heap, memory); }
 
-/* An address that is nobody's must be refused, wherever it lies. */
+/* An address that is nobody's must be refused, wherever it lies: what seems to be its header may be a caller's bytes. */
 static void misuse(void)
 {
     uint64_t span = subject.limit - subject.base + 2 * PAGE_SIZE, at = next_byte() << 16 | next_byte() << 8 | next_byte();
@@ -95,7 +112,9 @@ static void misuse(void)
     for (const struct slot *other = slots; other < slots + SLOTS; other++)
         if (other->memory == memory)
             return;
+    for_each_live(show);
     INSIST(probe_panics(free_it, memory) && !subject.lock.locked);
+    for_each_live(hide);
 }
 
 static void step(void)

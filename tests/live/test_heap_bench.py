@@ -7,7 +7,17 @@ import pytest
 from bench.heap import parsed, serial_of
 from gdbext.headless import HeadlessError
 
-CHUNKS = {"small": 256, "mixed": 256, "same": 256, "queue": 256, "stack": 256, "ramp": 384, "pages": 256}
+CHUNKS = {
+    "small": 256,
+    "mixed": 256,
+    "same": 256,
+    "queue": 256,
+    "stack": 256,
+    "ramp": 384,
+    "pages": 256,
+    "aligned": 256,
+    "resize": 256,
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +44,8 @@ def test_every_heap_tells_what_must_be_true(serial):
             assert cost.failed == 0
             assert 0 < cost.mean <= cost.worst
         assert figures.costs[kind, work, "alloc"].requests == figures.costs[kind, work, "free"].requests
+        resized = figures.costs.get((kind, work, "resize"))
+        assert (resized.requests, resized.failed) == (4096, 0) if work == "resize" else resized is None
 
 
 def test_padding_is_that_of_the_kind(serial):

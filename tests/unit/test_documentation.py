@@ -1,6 +1,8 @@
 """What the documentation lists is what there is."""
 
 import re
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 from gdbext.checks.heap import HEAP_RULES
@@ -23,6 +25,12 @@ def test_every_rule_is_documented_under_its_title():
 def test_every_command_is_in_the_readme():
     listed = set(re.findall(r"`((?:vm|pmm|heap|mem)[a-z]+)`", (ROOT / "README.md").read_text()))
     assert listed >= {command.name for command in COMMANDS}
+
+
+def test_every_command_is_answered():
+    for command in COMMANDS:
+        answer = getattr(import_module(f"gdbext.answers.{command.answered_by}"), command.name)
+        assert list(signature(answer).parameters) == ["session", "arguments"]
 
 
 def test_help_fits_a_terminal():

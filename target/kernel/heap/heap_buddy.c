@@ -9,9 +9,10 @@
  *     large the largest free block below it is: height + 1 of that, or 0 for none. The root's byte answers at once whether
  *     there is room. A search goes down to the left wherever there is enough: it finds the lowest.
  *  3. A used block's byte is 0, while the bytes below it stay what they are in a free one. So the tree also says how large
- *     a used block is: a 0 over two whole halves. What was handed out is found from its address, on one way down.
+ *     a used block is: a 0 over two whole halves. What was handed out is found from its address, on the way up from the leaf
+ *     there: over whole nodes to the first 0.
  *  4. Two free halves are one free block because the byte says so: nothing is split or merged but by computing the bytes
- *     above what changed.
+ *     above what changed, as far up as they change.
  *  5. The arena grows at its end, by as much as makes a block of the size that is missing. Outside [start, end) every byte
  *     counts as 0; it is not looked at, and need not be in memory.
  *
@@ -75,27 +76,34 @@ static bool has_whole_halves(const struct heap_buddy *buddy, uint64_t node, uint
 /* What the byte of a node is that is no used block, its halves being what they are. */
 static uint8_t byte_over(const struct heap_buddy *buddy, uint64_t node, uint64_t height)
 {
-    if (has_whole_halves(buddy, node, height))
-        return (uint8_t)(height + 1);
     uint8_t left = byte_of(buddy, 2 * node, height - 1), right = byte_of(buddy, 2 * node + 1, height - 1);
-    return left > right ? left : right;
+    return left == height && right == height ? (uint8_t)(height + 1) : left > right ? left : right;
 }
 
-/* The block that holds `address`, which lies in the arena. */
+/* The block that holds `address`, which lies in the arena. (A byte over a whole half is 0 in a used block alone.) */
 static struct block block_at(const struct heap_buddy *buddy, uintptr_t address)
 {
-    uint64_t height = buddy->height, node = ROOT;
-    for (; height > 0; height--, node = node_at(buddy, address, height)) {
-        uint8_t byte = byte_of(buddy, node, height);
-        if (byte == height + 1 || (byte == 0 && has_whole_halves(buddy, node, height)))
+    uint64_t node = node_at(buddy, address, 0), height = 0;
+    uint8_t byte = buddy->nodes[node];
+    while (byte == height + 1 && height < buddy->height) {
+        uint8_t above = byte_of(buddy, node / 2, height + 1);
+        if (above != height + 2 && above != 0)
             break;
+        node /= 2;
+        height++;
+        byte = above;
     }
-    return (struct block) { node, height, is_whole(buddy, node, height) };
+    return (struct block) { node, height, byte != 0 };
 }
 
 static uintptr_t start_of(const struct heap_buddy *buddy, struct block block)
 {
     return address_of(buddy, block.node, block.height);
+}
+
+static uintptr_t end_of(const struct heap_buddy *buddy, struct block block)
+{
+    return start_of(buddy, block) + size_at(block.height);
 }
 
 /* --- changing -------------------------------------------------------------------------------------------------------- */
@@ -110,9 +118,13 @@ static void compute_over(struct heap_buddy *buddy, uintptr_t from, uintptr_t to)
 
 static void set_byte(struct heap_buddy *buddy, uint64_t node, uint64_t height, uint8_t byte)
 {
-    buddy->nodes[node] = byte;
-    while (node /= 2)
-        buddy->nodes[node] = byte_over(buddy, node, ++height);
+    while (buddy->nodes[node] != byte) {
+        buddy->nodes[node] = byte;
+        if (node == ROOT)
+            break;
+        node /= 2;
+        byte = byte_over(buddy, node, ++height);
+    }
 }
 
 /* Makes the block of that height at `address` used, which is free, or part of a free one. */
@@ -220,8 +232,22 @@ static bool grow(struct heap_buddy *buddy, uint64_t height)
     return true;
 }
 
-static void trim(struct heap_buddy *buddy)
+static bool is_free_from(const struct heap_buddy *buddy, uintptr_t address)
 {
+    while (address < buddy->end) {
+        struct block block = block_at(buddy, address);
+        if (!block.free)
+            return false;
+        address = end_of(buddy, block);
+    }
+    return true;
+}
+
+/* After a block at `freed` was. Most of the time something behind it is used, and there is nothing to give back. */
+static void trim(struct heap_buddy *buddy, uintptr_t freed)
+{
+    if (!is_free_from(buddy, freed))
+        return;
     uintptr_t old_end = buddy->end, run = last_run(buddy);
     if (!heap_trim(heap_of(buddy), run))
         return;
@@ -235,10 +261,7 @@ static void trim(struct heap_buddy *buddy)
 
 static uint64_t height_for(size_t size)
 {
-    uint64_t height = 0;
-    while (size_at(height) < size)
-        height++;
-    return height;
+    return size <= BUDDY_SMALLEST ? 0 : 64 - (uint64_t)__builtin_clzll((size - 1) / BUDDY_SMALLEST);
 }
 
 /* No block that fits into the region is larger than `largest`, so if the origin is a multiple of that, it is one of all. */
@@ -274,7 +297,7 @@ static void free_block(struct heap *heap, void *memory)
     struct block block = block_at(buddy_of(heap), (uintptr_t)memory);
     heap_junk(heap, memory, size_at(block.height));
     give(buddy_of(heap), block);
-    trim(buddy_of(heap));
+    trim(buddy_of(heap), (uintptr_t)memory);
 }
 
 /* Gives it back and takes it again: whatever is free above it is one block with it in between. */
@@ -288,7 +311,7 @@ static bool resize(struct heap *heap, void *memory, size_t size)
     take(buddy, address, fits ? wanted : old);
     if (fits && wanted < old) {
         heap_junk(heap, (char *)memory + size_at(wanted), size_at(old) - size_at(wanted));
-        trim(buddy);
+        trim(buddy, address + size_at(wanted));
     }
     return fits;
 }
@@ -316,7 +339,7 @@ static bool each(const struct heap *heap, heap_visit *visit, void *context)
             return false;
         if (!visit(context, &(struct heap_block) { at, size_at(block.height), block.free }))
             return false;
-        at += size_at(block.height);
+        at = end_of(buddy, block);
     }
     return true;
 }

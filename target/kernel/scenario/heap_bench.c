@@ -23,17 +23,32 @@ static union any_heap measured;
 
 static struct held { void *memory; size_t size; } held[HELD_MOST + RAMP];
 static uint64_t held_count, held_first;         /* those from held_first on, so that the oldest can go first */
-static struct cost alloc_cost, free_cost;
+static struct cost alloc_cost, resize_cost, free_cost;
 
 /* --- one request ----------------------------------------------------------------------------------------------------- */
 
-static void take(size_t size)
+static void take_aligned(size_t size, size_t align)
 {
     count_begin();
-    void *memory = heap_alloc(&measured.heap, size);
+    void *memory = heap_alloc_aligned(&measured.heap, size, align);
     note(&alloc_cost, count_end(), memory != NULL);
     if (memory)
         held[held_count++] = (struct held) { memory, size };
+}
+
+static void take(size_t size)
+{
+    take_aligned(size, 1);
+}
+
+static void resize_any(size_t size)
+{
+    struct held *one = &held[random_below(held_count)];
+    count_begin();
+    void *memory = heap_realloc(&measured.heap, one->memory, size);
+    note(&resize_cost, count_end(), memory != NULL);
+    if (memory)
+        *one = (struct held) { memory, size };
 }
 
 static void give(uint64_t index)
@@ -122,17 +137,40 @@ static void ramp(void)
         take(1100 + random_below(1000));
 }
 
+/* For devices and page tables: aligned to 64 bytes up to a page. */
+static void aligned(void)
+{
+    for (int step = 0; step < STEPS; step++)
+        if (held_count && (held_count == HELD_MOST || random_below(2)))
+            give_any();
+        else
+            take_aligned(small_size(), (size_t)64 << random_below(7));
+    while (held_count < HELD_MOST / 2)
+        take_aligned(small_size(), (size_t)64 << random_below(7));
+}
+
+/* Buffers that become larger and smaller. */
+static void resize(void)
+{
+    while (held_count < HELD_MOST / 2)
+        take(medium_size());
+    for (int step = 0; step < STEPS; step++)
+        resize_any(medium_size());
+}
+
 struct work { const char *name; void (*run)(void); };
 
 static const struct work works[] = {
     { "small", small }, { "mixed", mixed }, { "same", same }, { "queue", queue }, { "stack", stack }, { "ramp", ramp },
-    { "pages", whole_pages },
+    { "pages", whole_pages }, { "aligned", aligned }, { "resize", resize },
 };
 
 /* --- the whole ------------------------------------------------------------------------------------------------------- */
 
 static void tell(const char *kind, const char *work, const char *op, const struct cost *cost)
 {
+    if (!cost->count)
+        return;
     print("bench cost kind=%s work=%s op=%s count=%lu failed=%lu total=%lu worst=%lu\n", kind, work, op, cost->count, cost->failed,
           cost->total, cost->worst);
 }
@@ -149,7 +187,7 @@ static void tell_memory(const char *kind, const char *work)
 
 static void measure(const struct heap_operations *kind, const struct work *work)
 {
-    alloc_cost = free_cost = (struct cost) { 0 };
+    alloc_cost = resize_cost = free_cost = (struct cost) { 0 };
     held_count = held_first = 0;
     random_seed(1);
     if (!heap_init(&measured.heap, kind, &heap_supply_system, "measured", LIMIT))
@@ -159,6 +197,7 @@ static void measure(const struct heap_operations *kind, const struct work *work)
     while (held_count)
         give_any();
     tell(kind->name, work->name, "alloc", &alloc_cost);
+    tell(kind->name, work->name, "resize", &resize_cost);
     tell(kind->name, work->name, "free", &free_cost);
     heap_destroy(&measured.heap);
 }
@@ -166,7 +205,7 @@ static void measure(const struct heap_operations *kind, const struct work *work)
 void bench_heaps(void)
 {
     print("bench begin\n");
-    print("bench heaps poison=%d\n", kernel_heap.poison);
+    print("bench heaps poison=%d redzone=%d\n", kernel_heap.poison, kernel_heap.redzone);
     calibrate();
     for (unsigned i = 0; i < HEAP_KINDS; i++)
         for (unsigned j = 0; j < sizeof(works) / sizeof(*works); j++)

@@ -1,0 +1,66 @@
+"""Torn tables of the kinds of heap whose chunks have no headers: slabs, pools, records of pages, a tree of bytes."""
+
+import pytest
+
+from .heap_machine import HeapMachine
+from .pmm_machine import number
+from .test_heap_torn import FILLS, found, people_are_answered, shown, torn
+
+ROOM = ("full", "partial")
+
+
+def slab(machine):
+    """The header of a slab of a general cache with a slab to spare: the heap goes on without it."""
+    for size in range(4, 15):
+        for holds in ROOM:
+            if first := number(machine, f"kernel_heap.slab.sizes[{size}].{holds}.first"):
+                return first
+    raise AssertionError("no general cache has a slab")
+
+
+def pool(machine):
+    return next(at for size in range(11) if (at := number(machine, f"kernel_heap.pools.open[{size}]")))
+
+
+PLACES = {
+    ("slab", "header"): (slab, 40, {"HEAP66", "HEAP60"}),
+    ("slab", "cache"): (lambda machine: number(machine, "&kernel_heap.slab.sizes[6].size"), 64, {"HEAP66", "HEAP60"}),
+    ("slab", "runs"): (lambda machine: number(machine, "&kernel_heap.slab.runs.pages[8]"), 64, {"HEAP60", "HEAP66"}),
+    ("pools", "header"): (pool, 40, {"HEAP61", "HEAP66"}),
+    ("pools", "runs"): (lambda machine: number(machine, "&kernel_heap.pools.runs.pages[8]"), 64, {"HEAP60", "HEAP66"}),
+    ("guard", "runs"): (lambda machine: number(machine, "&kernel_heap.guard.runs.pages[8]"), 64, {"HEAP60"}),
+    ("buddy", "top"): (lambda machine: number(machine, "kernel_heap.buddy.nodes"), 64, {"HEAP62"}),
+    ("buddy", "leaves"): (
+        lambda machine: number(
+            machine,
+            "&kernel_heap.buddy.nodes[(1ul << kernel_heap.buddy.height)"
+            " + (kernel_heap.start - kernel_heap.buddy.origin) / 32 + 256]",
+        ),
+        64,
+        {"HEAP62"},
+    ),
+}
+"""Where each table lies, how much of it is torn, and the rules that may be broken then."""
+
+
+@pytest.fixture(scope="module", params=["slab", "pools", "guard", "buddy"])
+def heap(request, gcc_kernel):
+    with HeapMachine(gcc_kernel, append=f"heap={request.param}", memory="32M") as machine:
+        assert machine.command("heapcheck")["findings"] == []
+        yield request.param, machine, shown(machine)
+        assert machine.command("heapcheck")["findings"] == []
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("table", dict.fromkeys(name for _, name in PLACES))
+def test_a_torn_table(heap, table, fill):
+    kind, machine, before = heap
+    if (kind, table) not in PLACES:
+        pytest.skip("a heap of this kind has no such table")
+    place, size, rules = PLACES[kind, table]
+    with torn(machine, place(machine), FILLS[fill](size)):
+        findings, _ = found(machine)
+        print(kind, table, fill, findings[:5], len(findings), len(shown(machine)), len(before))
+        assert rules & {rule for rule, _ in findings}
+        people_are_answered(machine)
+        assert len(shown(machine) & before) > len(before) / 2
