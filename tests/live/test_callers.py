@@ -43,7 +43,9 @@ def test_nothing_is_said_where_nothing_is_recorded(boot):
         machine.command("heaplist", "-caller", "main")
 
 
-@pytest.mark.parametrize("kind", ["list", *HEAPS])
+@pytest.mark.parametrize(
+    "kind", ["list", "slab", *(pytest.param(k, marks=pytest.mark.deep) for k in HEAPS if k != "slab")]
+)
 def test_the_kernels_own_tests_pass_with_callers(gcc_kernel, kind):
     append = f"scenario=selftest heap={kind} callers=1"
     with Qemu(MachineOptions(gcc_kernel, append=append, memory="64M", paused=False)) as machine:
