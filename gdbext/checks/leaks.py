@@ -89,7 +89,7 @@ def find_leaks(inputs: LeakInputs, wanted: str | None = None) -> Leaks:
     searched = reader.seen
     links = links_between(places, reader)
     lost = np.flatnonzero(~reached(len(places), found, links))
-    chosen = [number for number, heap in enumerate(heaps) if wanted in (None, heap.name)]
+    chosen = [number for number, heap in enumerate(heaps) if wanted in (None, heap.name) and heap.tells_free]
     lost = lost[np.isin(used.heap[lost], chosen)]
     return Leaks(
         chunks=int(np.isin(used.heap, chosen).sum()),
@@ -192,6 +192,8 @@ def _doubts(heaps: tuple[HeapSnapshot | Unread, ...]) -> Iterator[str]:
         if isinstance(heap, Unread):
             if not heap.absent:
                 yield f"the heap '{heap.name}', and what only it leads to: {heap.why}"
+        elif not heap.tells_free:
+            yield f"'{heap.name}': {heap.unseen}"
         elif not heap.sound:
             yield f"the damaged chunks of '{heap.name}', and what only they lead to"
         elif heap.in_flux:

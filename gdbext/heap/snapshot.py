@@ -209,6 +209,11 @@ class HeapSnapshot:
         return self.unseen is None and bool(self.chunks.sound.all())
 
     @property
+    def tells_free(self) -> bool:
+        """Whether it is known of each chunk that it is free, or that it is used."""
+        return not self.free_if_indexed or self.index is None or self.index.whole
+
+    @property
     def unseen(self) -> str | None:
         """Why not all chunks are seen as what they are; None when they are."""
         if self.broken is not None:
@@ -216,7 +221,7 @@ class HeapSnapshot:
         if self.lost:
             first = self.lost[0]
             return f"{hex_address(first.start)}-{hex_address(first.end)}: {first.why}"
-        if self.free_if_indexed and self.index is not None and not self.index.whole:
+        if not self.tells_free:
             return "a list of free chunks breaks off, and those behind that seem used"
         return None
 
