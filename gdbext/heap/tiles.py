@@ -277,6 +277,9 @@ class _Walk:
         for _ in range(MOST_SCANNED):
             if start >= stop or unreadable > MOST_UNREADABLE:
                 return None
+            progress(
+                f"looking where chunks of '{self._heap.name}' begin again", start - self._segment.start, self._size
+            )
             block = self._block(start, min(MOST, stop - start))
             unreadable += not len(block.hops)
             for place in np.flatnonzero(block.sound & (block.hops > 0)).tolist():
