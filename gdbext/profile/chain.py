@@ -236,8 +236,11 @@ def _so_far(nodes: list[int]) -> str:
     return f"{len(nodes)} nodes seen, all different, the last at {hex_address(nodes[-1])}"
 
 
+_FEW = 4
+
+
 class _Walk:
-    """Looks at one node after another; remembers the linear stretch of memory that the last one was in.
+    """Looks at one node after another; remembers the linear stretches of memory that the last ones were in.
 
     ``nodes`` are those that were looked at. What cannot be seen without fetching is kept as it was fetched.
     """
@@ -251,13 +254,14 @@ class _Walk:
         self._unaligned = shape.frame_size - 1 if shape.frame_size else 0
         self._flat = shape.next.flat.evaluate_bytes if shape.next.flat else None
         self._here = Linear(0, 0, 0, None)
+        self._stretches: list[Linear] = []
         self._fetched: dict[int, bytes] = {}
 
     def look(self, node: int) -> int:
         """A node's link. Raises MemoryUnavailable."""
         here = self._here
         if not here.start <= node < here.end:
-            here = self._here = self._memory.linear(VirtAddr(node))
+            here = self._here = self._stretch(node)
         if node - here.shift - self.shape.base & self._unaligned:
             raise Astray(f"{hex_address(node - here.shift)} is not where a frame begins")
         if here.buffer is None or node + self._first < here.start or node + self._end > here.end:
@@ -266,8 +270,17 @@ class _Walk:
             return self._flat(here.buffer, node - here.start, node)
         return self.shape.next.evaluate(self._memory, node)
 
+    def _stretch(self, node: int) -> Linear:
+        """The stretch that a node is in: often one of the last few, where RAM lies below 4 GiB and above."""
+        for known in self._stretches:
+            if known.start <= node < known.end:
+                return known
+        found = self._memory.linear(VirtAddr(node))
+        self._stretches = [found, *self._stretches[: _FEW - 1]]
+        return found
+
     def run(self, link: int, end: int, known: set[int]) -> int:
-        """Follow as long as all is well and in the same stretch of memory; the first link that is not, or the end.
+        """Follow as long as all is well and in stretches of memory seen lately; the first link that is not, or the end.
 
         The same steps as those of one node at a time, but nothing is called that need not be.
         """
@@ -275,13 +288,21 @@ class _Walk:
         if here.buffer is None or flat is None:
             return link
         offset, scale, limit = self.shape.links.offset, self.shape.links.scale, self.shape.links.limit
-        buffer, start, unaligned, base = here.buffer, here.start, self._unaligned, here.shift + self.shape.base
-        low, high = start - min(self._first, 0), here.end - self._end
+        low = high = -1  # where a node may begin to lie in the stretch that is looked at: none, so far
+        buffer, start, unaligned, base = here.buffer, here.start, self._unaligned, 0
         for _ in range(self.shape.most - len(nodes)):
             node = (offset + link * scale) & WORD_MASK
-            if link == end or node in known or not low <= node <= high or node - base & unaligned:
+            if link == end or node in known or (limit is not None and not 0 <= link < limit):
                 break
-            if limit is not None and not 0 <= link < limit:
+            if not low <= node <= high:
+                stretch = next((s for s in self._stretches if s.start <= node < s.end), None)
+                if stretch is None or stretch.buffer is None:
+                    break
+                buffer, start, base = stretch.buffer, stretch.start, stretch.shift + self.shape.base
+                low, high = start - min(self._first, 0), stretch.end - self._end
+                if not low <= node <= high:
+                    break
+            if node - base & unaligned:
                 break
             link = flat(buffer, node - start, node)
             known.add(node)
