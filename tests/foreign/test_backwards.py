@@ -45,7 +45,7 @@ def check_heap(session, report):
     (segment,) = heap["segments"]
     assert (int(segment["start"], 16), int(segment["end"], 16)) == (told["start"], told["end"])
     assert dict(payloads(session, "-used")) == {
-        chunk["address"]: -(-chunk["size"] // 16) * 16 for chunk in report.all("chunk")
+        chunk["address"]: -(-chunk["asked"] // 16) * 16 for chunk in report.all("used")
     }
 
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from ..live.serial_report import SerialReport
 from .conftest import HERE
-from .truth import found, number
+from .truth import check_chunks, found, number
 
 PROFILE = (HERE / "patches" / "patches.toml").read_text()
 
@@ -19,15 +18,10 @@ def victim(boot):
 
 def test_objects_are_as_the_kernel_reports(boot, compiler):
     session = boot("patches", compiler, memory="64M")
-    report = SerialReport(session.serial())
-    told = {state: report.all(state) for state in ("used", "free")}
-    assert min(len(told["used"]), len(told["free"])) > 100
-    (heap,) = session.command("heaplist")["heaps"]
-    listed = sorted((int(chunk["payload"], 16), chunk["size"], chunk["state"]) for chunk in heap["chunks"])
-    assert listed == sorted((c["address"], c["size"], state) for state in told for c in told[state])
+    report = check_chunks(session, least=100)
     (heap,) = session.command("heapstat")["heaps"]
     assert [cache["size"] for cache in heap["caches"]] == [24, 56, 200]
-    assert sum(cache["used"] for cache in heap["caches"]) == len(told["used"])
+    assert sum(cache["used"] for cache in heap["caches"]) == len(report.all("used"))
     checks = session.command("heapcheck")
     assert checks["findings"] == []
     assert "HEAP66" in checks["checked"]

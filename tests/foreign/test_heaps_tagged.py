@@ -2,9 +2,8 @@
 
 import pytest
 
-from ..live.serial_report import SerialReport
 from .conftest import HERE
-from .truth import found, number
+from .truth import check_chunks, chunks, found, number
 
 
 @pytest.fixture
@@ -15,22 +14,9 @@ def victim(boot):
     return machine
 
 
-def chunks(session, *options):
-    """Payload, its size and state of what heaplist lists."""
-    (heap,) = session.command("heaplist", *options)["heaps"]
-    return sorted((int(chunk["payload"], 16), chunk["size"], chunk["state"]) for chunk in heap["chunks"])
-
-
 def test_chunks_are_as_the_kernel_reports(boot, compiler):
     session = boot("threaded", compiler, memory="32M")
-    report = SerialReport(session.serial())
-    told = {state: report.all(state) for state in ("used", "free")}
-    assert min(len(told["used"]), len(told["free"])) > 20
-    assert chunks(session) == sorted((c["address"], c["size"], state) for state in told for c in told[state])
-    (heap,) = session.command("heapstat")["heaps"]
-    for state, those in told.items():
-        assert heap[f"{state}_chunks"] == len(those)
-        assert heap[f"{state}_bytes"] == sum(chunk["size"] for chunk in those)
+    check_chunks(session)
     assert found(session, "heapcheck") == []
 
 

@@ -19,6 +19,25 @@ def check_frames(session):
     return report
 
 
+def check_chunks(session, least=20):
+    """The chunks of the one heap, and their figures, are as the kernel reports; its report."""
+    report = SerialReport(session.serial())
+    told = {state: report.all(state) for state in ("used", "free")}
+    assert min(len(told["used"]), len(told["free"])) > least
+    assert chunks(session) == sorted((c["address"], c["size"], state) for state in told for c in told[state])
+    (heap,) = session.command("heapstat")["heaps"]
+    for state, those in told.items():
+        assert heap[f"{state}_chunks"] == len(those)
+        assert heap[f"{state}_bytes"] == sum(chunk["size"] for chunk in those)
+    return report
+
+
+def chunks(session, *options):
+    """Payload, its size and state of what heaplist lists, by address."""
+    (heap,) = session.command("heaplist", *options)["heaps"]
+    return sorted((int(chunk["payload"], 16), chunk["size"], chunk["state"]) for chunk in heap["chunks"])
+
+
 def free_stretches(session):
     """The stretches of free frames as pmmdump has them."""
     (dump,) = session.command("pmmdump")["managers"]

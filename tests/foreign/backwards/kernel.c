@@ -15,11 +15,10 @@
 
 #include "ground.h"
 
+#include "heap_shadow.h"
 #include "lib/panic.h"
 #include "lib/print.h"
-#include "lib/string.h"
 #include "mm/early.h"
-#include "scenario/random.h"
 
 void kmain(uint32_t magic, uint64_t info);
 
@@ -68,7 +67,7 @@ void frames_give(uint64_t first, unsigned order) { set_all(first - BASE_FRAME, (
 
 /* --- heap ------------------------------------------------------------------------------------------------------------ */
 
-enum { UNIT = 16, ARENA_PAGES = 48, ARENA_UNITS = ARENA_PAGES * PAGE_SIZE / UNIT };
+enum { ARENA_PAGES = 48 };
 
 struct chunk {
     uint32_t units;             /* of payload */
@@ -81,12 +80,12 @@ struct { struct chunk *first; char *start, *end; } arena;
 
 static char *payload_of(struct chunk *chunk) { return (char *)(chunk + 1); }
 
-static void heap_init(void)
+void heap_begin(char *start, uint64_t size)
 {
-    arena.start = map_pages(ARENA_PAGES);
-    arena.end = arena.start + ARENA_PAGES * PAGE_SIZE;
-    arena.first = (struct chunk *)arena.start;
-    *arena.first = (struct chunk) { .units = ARENA_UNITS - 1 };
+    arena.start = start;
+    arena.end = start + size;
+    arena.first = (struct chunk *)start;
+    *arena.first = (struct chunk) { .units = (uint32_t)(size / UNIT) - 1 };
 }
 
 /* Cuts what is behind the first `units` off, header and all, as a free chunk. */
@@ -107,9 +106,11 @@ static void merge_with_next(struct chunk *chunk)
     }
 }
 
-static char *heap_take(uint32_t size)
+uint64_t heap_units(uint64_t size) { return (size + UNIT - 1) / UNIT; }
+
+char *heap_take(uint64_t size)
 {
-    uint32_t units = (size + UNIT - 1) / UNIT;
+    uint32_t units = (uint32_t)heap_units(size);
     for (struct chunk *chunk = arena.first; chunk; chunk = chunk->next) {
         if (chunk->busy || chunk->units < units)
             continue;
@@ -121,7 +122,7 @@ static char *heap_take(uint32_t size)
     return NULL;
 }
 
-static void heap_give(char *payload)
+void heap_give(char *payload)
 {
     struct chunk *chunk = arena.first, *before = NULL;
     for (; chunk && payload_of(chunk) != payload; chunk = chunk->next)
@@ -134,90 +135,18 @@ static void heap_give(char *payload)
         merge_with_next(before);
 }
 
-/* --- the heap at work ------------------------------------------------------------------------------------------------ */
-
-enum { STEPS = 6000, LIVE_MOST = 120, LARGEST = 1500 };
-
-struct live { char *payload; uint32_t size; };
-
-static struct live live[LIVE_MOST];
-static unsigned live_count;
-static bool shadow[ARENA_UNITS];        /* which units belong to a chunk in use, its header included */
-
-static uint32_t units_of(uint32_t size) { return (size + UNIT - 1) / UNIT; }
-static unsigned char mark_of(const struct live *chunk) { return (unsigned char)(chunk->size + 1); }
-
-static void shade(const struct live *chunk, bool used)
-{
-    uint64_t first = (uint64_t)(chunk->payload - arena.start) / UNIT - 1;
-    for (uint64_t unit = first; unit <= first + units_of(chunk->size); unit++) {
-        if (shadow[unit] == used)
-            panic("unit %lu of the arena is in two chunks", unit);
-        shadow[unit] = used;
-    }
-}
-
-static void new_chunk(void)
-{
-    struct live chunk = { .size = 1 + (uint32_t)random_below(LARGEST) };
-    chunk.payload = heap_take(chunk.size);
-    if (!chunk.payload)
-        return;
-    shade(&chunk, true);
-    memset(chunk.payload, mark_of(&chunk), chunk.size);
-    live[live_count++] = chunk;
-}
-
-static void drop_chunk(void)
-{
-    unsigned which = (unsigned)random_below(live_count);
-    struct live chunk = live[which];
-    if (!is_filled(chunk.payload, mark_of(&chunk), chunk.size))
-        panic("the chunk at 0x%lx was written to by another", (uint64_t)chunk.payload);
-    shade(&chunk, false);
-    heap_give(chunk.payload);
-    live[which] = live[--live_count];
-}
-
-static void heap_work(void)
-{
-    for (unsigned step = 0; step < STEPS; step++)
-        if (live_count == 0 || (live_count < LIVE_MOST && random_below(3)))
-            new_chunk();
-        else
-            drop_chunk();
-}
-
-/* From the shadow: each gap between chunks in use is one free chunk. */
-static void report_heap(void)
-{
-    uint64_t used_bytes = 0, free_bytes = 0, free_chunks = 0;
-    for (unsigned i = 0; i < live_count; i++) {
-        used_bytes += units_of(live[i].size) * UNIT;
-        print("report chunk address=0x%lx size=%u\n", (uint64_t)live[i].payload, live[i].size);
-    }
-    for (unsigned unit = 0; unit < ARENA_UNITS; unit++) {
-        bool first = !shadow[unit] && (unit == 0 || shadow[unit - 1]);
-        free_chunks += first;
-        free_bytes += !shadow[unit] && !first ? UNIT : 0;
-    }
-    print("report heap start=0x%lx end=0x%lx used_chunks=%u free_chunks=%lu used_bytes=%lu free_bytes=%lu\n",
-          (uint64_t)arena.start, (uint64_t)arena.end, live_count, free_chunks, used_bytes, free_bytes);
-}
-
 /* --------------------------------------------------------------------------------------------------------------------- */
 
 void kmain(uint32_t magic, uint64_t info)
 {
     ground_init(magic, info);
     frames_work();
-    heap_init();
-    heap_work();
+    heap_work(map_pages(ARENA_PAGES), ARENA_PAGES * PAGE_SIZE);
     report_begin();
     print("report bitmap at=0x%lx frames=%lu base=0x%lx\n", (uint64_t)frame_map, map_frames,
           (uint64_t)BASE_FRAME << PAGE_SHIFT);
     report_frames();
-    report_heap();
+    heap_report();
     report_end();
     rest();
 }

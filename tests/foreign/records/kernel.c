@@ -13,7 +13,7 @@
 
 #include "ground.h"
 
-#include "heap.h"
+#include "heap_shadow.h"
 #include "lib/panic.h"
 #include "lib/print.h"
 #include "mm/early.h"

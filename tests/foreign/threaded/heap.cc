@@ -9,13 +9,10 @@
  *
  *     the first header is at first, each next one behind the payload before it, the last payload ends at end */
 
-#include "heap.h"
+#include "heap_shadow.h"
 
 extern "C" {
 #include "lib/panic.h"
-#include "lib/print.h"
-#include "lib/string.h"
-#include "scenario/random.h"
 }
 
 namespace mm {
@@ -148,77 +145,7 @@ void Heap::give(char *payload)
 
 }
 
-/* --- the heap at work, and its shadow ----------------------------------------------------------------------------- */
-
-static constexpr unsigned unit = 16, steps = 6000, live_most = 120, largest = 1500, units_most = 16384;
-
-struct Live { char *payload; uint64_t size; };
-
-static Live live[live_most];
-static unsigned live_count;
-static char *arena;
-static uint64_t arena_units;
-static bool taken[units_most];      /* which units belong to a chunk in use, its header included */
-
-static uint64_t units_of(const Live &chunk) { return (chunk.size + unit - 1) / unit | 1; }
-static unsigned char mark_of(const Live &chunk) { return static_cast<unsigned char>(chunk.size + 1); }
-static uint64_t unit_at(const char *payload) { return static_cast<uint64_t>(payload - arena) / unit; }
-
-static void shade(const Live &chunk, bool used)
-{
-    uint64_t at = unit_at(chunk.payload);
-    for (uint64_t i = at - 1; i < at + units_of(chunk); i++) {
-        if (taken[i] == used)
-            panic("unit %lu of the heap is in two chunks", i);
-        taken[i] = used;
-    }
-}
-
-static void new_chunk()
-{
-    Live chunk = { nullptr, 1 + random_below(largest) };
-    chunk.payload = mm::Heap::take(units_of(chunk));
-    if (!chunk.payload)
-        return;
-    shade(chunk, true);
-    memset(chunk.payload, mark_of(chunk), chunk.size);
-    live[live_count++] = chunk;
-}
-
-static void drop_chunk()
-{
-    unsigned which = static_cast<unsigned>(random_below(live_count));
-    Live chunk = live[which];
-    if (!is_filled(chunk.payload, mark_of(chunk), chunk.size))
-        panic("the chunk at 0x%lx was written to by another", reinterpret_cast<uint64_t>(chunk.payload));
-    shade(chunk, false);
-    mm::Heap::give(chunk.payload);
-    live[which] = live[--live_count];
-}
-
-void heap_work(char *start, uint64_t size)
-{
-    arena = start;
-    arena_units = size / unit;
-    mm::Heap::init(start, size);
-    for (unsigned step = 0; step < steps; step++)
-        if (live_count == 0 || (live_count < live_most && random_below(3)))
-            new_chunk();
-        else
-            drop_chunk();
-}
-
-/* A gap between chunks in use is one free chunk. */
-void heap_report(void)
-{
-    for (unsigned i = 0; i < live_count; i++)
-        print("report used address=0x%lx size=%lu\n", reinterpret_cast<uint64_t>(live[i].payload),
-              units_of(live[i]) * unit);
-    for (uint64_t i = 0, end; i < arena_units; i = end) {
-        for (end = i + 1; end < arena_units && taken[end] == taken[i]; end++)
-            ;
-        if (!taken[i])
-            print("report free address=0x%lx size=%lu\n", reinterpret_cast<uint64_t>(arena + (i + 1) * unit),
-                  (end - i - 1) * unit);
-    }
-}
+void heap_begin(char *start, uint64_t size) { mm::Heap::init(start, size); }
+uint64_t heap_units(uint64_t size) { return (size + UNIT - 1) / UNIT | 1; }
+char *heap_take(uint64_t size) { return mm::Heap::take(heap_units(size)); }
+void heap_give(char *payload) { mm::Heap::give(payload); }

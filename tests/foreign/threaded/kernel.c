@@ -10,7 +10,7 @@
 
 #include "ground.h"
 
-#include "heap.h"
+#include "heap_shadow.h"
 #include "lib/print.h"
 #include "mm/frame_view.h"
 
