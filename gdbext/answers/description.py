@@ -1,4 +1,4 @@
-"""The command about the kernel's description."""
+"""What the command about the kernel's description answers."""
 
 from __future__ import annotations
 

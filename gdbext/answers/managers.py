@@ -1,4 +1,4 @@
-"""Commands about heaps, and about the rules of all managers."""
+"""What the commands about heaps, and about the rules of all managers, answer."""
 
 from collections.abc import Callable
 

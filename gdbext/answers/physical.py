@@ -1,4 +1,4 @@
-"""Commands about physical memory and who manages it: figures, contents, a drawing, one frame."""
+"""What the commands about physical memory and who manages it answer."""
 
 import re
 

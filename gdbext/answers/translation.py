@@ -1,4 +1,4 @@
-"""Commands about translation: one address, a whole address space, the processor, the source of memory."""
+"""What the commands about translation answer: an address, an address space, the processor, the source of memory."""
 
 from dataclasses import replace
 

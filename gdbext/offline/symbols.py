@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from gdbext.symbols.model import Detail, Kind, Section, Symbol, Symbols, Type, nearest_names
 from gdbext.symbols.typenames import resolve_type_name
+from gdbext.symbols.wrapped import WrappedSymbols
 from gdbext.units import VirtAddr
 
 _WORD = Type(Kind.INTEGER, "unsigned long", 8)
@@ -42,11 +43,11 @@ class NoSymbols:
         return None
 
 
-class SymbolsAndRegisters:
+class SymbolsAndRegisters(WrappedSymbols):
     """A kernel's symbols, and registers as gdb writes them: ``$cr3``, ``$rip``, ``$pc``."""
 
     def __init__(self, symbols: Symbols, registers: Mapping[str, int]) -> None:
-        self._symbols = symbols
+        super().__init__(symbols)
         self._registers = {f"${name}": value for name, value in registers.items()}
 
     def find_symbol(self, name: str) -> Symbol | None:
@@ -56,26 +57,6 @@ class SymbolsAndRegisters:
         value = self._registers.get(_ALIASES.get(name, name))
         return None if value is None else Symbol(name, None, value, _WORD)
 
-    def find_type(self, name: str) -> Type | None:
-        """A type of the kernel."""
-        return self._symbols.find_type(name)
-
-    def detail(self) -> Detail:
-        """How much is known of the kernel's symbols."""
-        return self._symbols.detail()
-
     def nearest(self, name: str) -> tuple[str, ...]:
         """Names that look like it: of registers, or of symbols."""
         return nearest_names(name, self._registers) if name.startswith("$") else self._symbols.nearest(name)
-
-    def remains(self, name: str) -> tuple[str, ...] | None:
-        """What the compiler has left of a name of the kernel's source."""
-        return self._symbols.remains(name)
-
-    def sections(self) -> tuple[Section, ...]:
-        """The kernel's sections."""
-        return self._symbols.sections()
-
-    def name_at(self, address: VirtAddr) -> tuple[str, int] | None:
-        """The symbol that holds an address."""
-        return self._symbols.name_at(address)

@@ -35,7 +35,7 @@ from gdbext.profile.schema import (
     Zones,
 )
 from gdbext.symbols.model import Detail, Symbols, Type
-from gdbext.symbols.remembered import RememberedSymbols
+from gdbext.symbols.wrapped import RememberedSymbols
 
 _D = TypeVar("_D")
 _B = TypeVar("_B")

@@ -237,6 +237,7 @@ def _so_far(nodes: list[int]) -> str:
 
 
 _FEW = 4
+"""So many stretches of memory are remembered: RAM lies below 4 GiB and above, and may be a part of it elsewhere."""
 
 
 class _Walk:
@@ -253,15 +254,15 @@ class _Walk:
         self._first, self._end = shape.span
         self._unaligned = shape.frame_size - 1 if shape.frame_size else 0
         self._flat = shape.next.flat.evaluate_bytes if shape.next.flat else None
-        self._here = Linear(0, 0, 0, None)
         self._stretches: list[Linear] = []
         self._fetched: dict[int, bytes] = {}
 
     def look(self, node: int) -> int:
         """A node's link. Raises MemoryUnavailable."""
-        here = self._here
-        if not here.start <= node < here.end:
-            here = self._here = self._stretch(node)
+        here = self._lately(node)
+        if here is None:
+            here = self._memory.linear(VirtAddr(node))
+            self._stretches = [here, *self._stretches[: _FEW - 1]]
         if node - here.shift - self.shape.base & self._unaligned:
             raise Astray(f"{hex_address(node - here.shift)} is not where a frame begins")
         if here.buffer is None or node + self._first < here.start or node + self._end > here.end:
@@ -270,36 +271,34 @@ class _Walk:
             return self._flat(here.buffer, node - here.start, node)
         return self.shape.next.evaluate(self._memory, node)
 
-    def _stretch(self, node: int) -> Linear:
-        """The stretch that a node is in: often one of the last few, where RAM lies below 4 GiB and above."""
-        for known in self._stretches:
-            if known.start <= node < known.end:
-                return known
-        found = self._memory.linear(VirtAddr(node))
-        self._stretches = [found, *self._stretches[: _FEW - 1]]
-        return found
+    def _lately(self, node: int) -> Linear | None:
+        """The stretch that a node is in, if it is one of the last few."""
+        for here in self._stretches:
+            if here.start <= node < here.end:
+                return here
+        return None
 
     def run(self, link: int, end: int, known: set[int]) -> int:
         """Follow as long as all is well and in stretches of memory seen lately; the first link that is not, or the end.
 
         The same steps as those of one node at a time, but nothing is called that need not be.
         """
-        here, flat, nodes = self._here, self._flat, self.nodes
-        if here.buffer is None or flat is None:
+        flat, nodes = self._flat, self.nodes
+        if flat is None:
             return link
         offset, scale, limit = self.shape.links.offset, self.shape.links.scale, self.shape.links.limit
         low = high = -1  # where a node may begin to lie in the stretch that is looked at: none, so far
-        buffer, start, unaligned, base = here.buffer, here.start, self._unaligned, 0
+        buffer, start, unaligned, base = memoryview(b""), 0, self._unaligned, 0
         for _ in range(self.shape.most - len(nodes)):
             node = (offset + link * scale) & WORD_MASK
             if link == end or node in known or (limit is not None and not 0 <= link < limit):
                 break
             if not low <= node <= high:
-                stretch = next((s for s in self._stretches if s.start <= node < s.end), None)
-                if stretch is None or stretch.buffer is None:
+                here = self._lately(node)
+                if here is None or here.buffer is None:
                     break
-                buffer, start, base = stretch.buffer, stretch.start, stretch.shift + self.shape.base
-                low, high = start - min(self._first, 0), stretch.end - self._end
+                buffer, start, base = here.buffer, here.start, here.shift + self.shape.base
+                low, high = start - min(self._first, 0), here.end - self._end
                 if not low <= node <= high:
                     break
             if node - base & unaligned:
