@@ -187,10 +187,9 @@ static bool cover(struct heap_buddy *buddy, uintptr_t from, uintptr_t to)
     return true;
 }
 
-/* Where the free run begins that ends the arena; `end` when there is none. */
-static uintptr_t last_run(const struct heap_buddy *buddy)
+/* Where the free blocks begin that lie in a row up to `at`; there, when there is none. */
+static uintptr_t run_up_to(const struct heap_buddy *buddy, uintptr_t at)
 {
-    uintptr_t at = buddy->end;
     while (at > buddy->start) {
         struct block block = block_at(buddy, at - 1);
         if (!block.free)
@@ -216,7 +215,7 @@ static void book_run(struct heap_buddy *buddy, uintptr_t from, uintptr_t to,
 /* Makes the arena so large that it ends with a free block of that height. */
 static bool grow(struct heap_buddy *buddy, uint64_t height)
 {
-    uintptr_t old_end = buddy->end, run = last_run(buddy);
+    uintptr_t old_end = buddy->end, run = run_up_to(buddy, old_end);
     size_t grown = heap_grow(heap_of(buddy), align_up(run, size_at(height)) + size_at(height) - old_end);
     if (!grown)
         return false;
@@ -248,7 +247,7 @@ static void trim(struct heap_buddy *buddy, uintptr_t freed)
 {
     if (!is_free_from(buddy, freed))
         return;
-    uintptr_t old_end = buddy->end, run = last_run(buddy);
+    uintptr_t old_end = buddy->end, run = run_up_to(buddy, freed);
     if (!heap_trim(heap_of(buddy), run))
         return;
     uncover(buddy, low_levels(buddy), buddy->end, old_end);

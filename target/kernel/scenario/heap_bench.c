@@ -36,10 +36,7 @@ static void take_aligned(size_t size, size_t align)
         held[held_count++] = (struct held) { memory, size };
 }
 
-static void take(size_t size)
-{
-    take_aligned(size, 1);
-}
+static void take(size_t size) { take_aligned(size, 1); }
 
 static void resize_any(size_t size)
 {
@@ -74,22 +71,31 @@ static size_t same_size(void) { return 48; }
 static size_t page_size(void) { return 4096 * (1 + random_below(8)); }
 static size_t medium_size(void) { return 64 + random_below(961); }
 
+static void take_small(void) { take(small_size()); }
+static void take_mixed(void) { take(mixed_size()); }
+static void take_same(void) { take(same_size()); }
+static void take_pages(void) { take(page_size()); }
+static void take_any_alignment(void) { take_aligned(small_size(), (size_t)64 << random_below(7)); }
+
 /* A coin decides whether one is taken, or any given back. */
-static void churn_of(size_t (*size)(void))
+static void churn_by(void (*take_one)(void))
 {
     for (int step = 0; step < STEPS; step++)
         if (held_count && (held_count == HELD_MOST || random_below(2)))
             give_any();
         else
-            take(size());
+            take_one();
     while (held_count < HELD_MOST / 2)
-        take(size());
+        take_one();
 }
 
-static void small(void) { churn_of(small_size); }
-static void mixed(void) { churn_of(mixed_size); }
-static void same(void) { churn_of(same_size); }
-static void whole_pages(void) { churn_of(page_size); }
+static void small(void) { churn_by(take_small); }
+static void mixed(void) { churn_by(take_mixed); }
+static void same(void) { churn_by(take_same); }
+static void whole_pages(void) { churn_by(take_pages); }
+
+/* For devices and page tables: aligned to 64 bytes up to a page. */
+static void aligned(void) { churn_by(take_any_alignment); }
 
 /* Who was first taken is first given back: a queue of messages. */
 static void queue(void)
@@ -135,18 +141,6 @@ static void ramp(void)
     held_count = RAMP / 2;
     for (int i = 0; i < RAMP / 4; i++)
         take(1100 + random_below(1000));
-}
-
-/* For devices and page tables: aligned to 64 bytes up to a page. */
-static void aligned(void)
-{
-    for (int step = 0; step < STEPS; step++)
-        if (held_count && (held_count == HELD_MOST || random_below(2)))
-            give_any();
-        else
-            take_aligned(small_size(), (size_t)64 << random_below(7));
-    while (held_count < HELD_MOST / 2)
-        take_aligned(small_size(), (size_t)64 << random_below(7));
 }
 
 /* Buffers that become larger and smaller. */
