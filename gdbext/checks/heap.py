@@ -181,7 +181,7 @@ def _check_borders(heap: HeapSnapshot, good: NDArray[np.bool_]) -> Iterator[Find
     if not len(heap.chunks):
         expected, actual = "a first chunk in an arena that is not empty", "head = 0x0"
         if heap.tiled:
-            expected, actual = "chunks", heap.unseen or "none"
+            expected, actual = "chunks", (heap.unseen if heap.lost else None) or "none"
         yield _link_finding(heap, None, expected, actual, (), rule="HEAP60")
         return
     last = len(heap.chunks) - 1
@@ -366,6 +366,11 @@ def _end_not_known(heap: HeapSnapshot) -> tuple[str, ...]:
     return ("the profile names no tail and no segments: a list that was cut short looks whole",)
 
 
+def _not_told(heap: HeapSnapshot) -> tuple[str, ...]:
+    """Where free chunks and used ones cannot be told apart."""
+    return () if heap.tells_free else (f"'{heap.name}': {heap.unseen}",)
+
+
 def _not_seen(heap: HeapSnapshot) -> tuple[str, ...]:
     """The addresses in which no chunks can be told."""
     return tuple(
@@ -392,7 +397,7 @@ HEAP_RULES: tuple[Rule[HeapSnapshot], ...] = (
     Rule("HEAP61", _TITLES["HEAP61"], check_magic, _no_magic),
     Rule("HEAP60", _TITLES["HEAP60"], check_tiling, partly=_not_seen),
     Rule("HEAP63", _TITLES["HEAP63"], check_links, partly=_end_not_known),
-    Rule("HEAP62", _TITLES["HEAP62"], check_free, _nothing_about_free),
+    Rule("HEAP62", _TITLES["HEAP62"], check_free, _nothing_about_free, _not_told),
     Rule("HEAP64", _TITLES["HEAP64"], check_fills, _no_fills),
     Rule("HEAP65", _TITLES["HEAP65"], check_counters, _not_countable),
     Rule("HEAP66", _TITLES["HEAP66"], check_slabs),

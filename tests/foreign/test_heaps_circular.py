@@ -57,6 +57,7 @@ def test_a_link_written_without_its_veil(victim):
     (heap,) = victim.command("heaplist")["heaps"]
     assert not heap["complete"]
     assert "seem used" in heap["why_incomplete"]
+    assert any("seem used" in skip["why"] for skip in checks["skipped"] if skip["id"] == "HEAP62")
     leaks = victim.command("heapcheck", "-leaks")
     assert "HEAP70" not in {finding["id"] for finding in leaks["findings"]}
     assert any("seem used" in skip["why"] for skip in leaks["skipped"] if skip["id"] == "HEAP70")
@@ -105,6 +106,12 @@ def test_a_size_too_large(victim):
     victim.execute(f"set var ((struct header *) {payload - 16:#x})->units += 1")
     (finding, *_) = victim.command("heapcheck")["findings"]
     assert finding["id"] == "HEAP60"
+
+
+def test_an_arena_that_ends_before_it_begins(victim):
+    victim.execute("set var arena_end = (struct header *) 0")
+    empty, torn = victim.command("heapcheck")["findings"]
+    assert (empty["id"], empty["actual"], torn["id"]) == ("HEAP60", "none", "HEAP62")
 
 
 def test_nothing_that_tells_free_chunks(boot, tmp_path):
