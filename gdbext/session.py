@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.checks.finding import CheckReport, Finding, Severity, Skipped, combined, not_looked_at, run_rules
-from gdbext.checks.frame import Frame, FrameInputs, about_frame, check_frame, describe_frame, table_uses
-from gdbext.checks.heap import heap_rules, report_unread_heap
-from gdbext.checks.heap_picture import HeapPicture, heap_picture
-from gdbext.checks.heap_places import HeapPlace, heap_place_rules
-from gdbext.checks.leaks import LEAK_RULES, FoundLeaks, LeakInputs, Leaks, find_leaks
-from gdbext.checks.owners import OwnerInputs, owner_rules
-from gdbext.checks.paging import PAGING_RULES, PagingInputs
-from gdbext.checks.picture import Picture, PictureInputs, picture
-from gdbext.checks.pmm import pmm_rules, report_unread, reserved_frames
-from gdbext.checks.pmm_inputs import PhysicalRange, PmmInputs, Recorded
-from gdbext.checks.roots import RootInputs, find_roots
-from gdbext.checks.uses import FrameUses, frame_uses, physical_ranges
+from gdbext.checks.heaps.chunks import heap_rules, report_unread_heap
+from gdbext.checks.heaps.heap_map import HeapMap, heap_map
+from gdbext.checks.heaps.leaks import LEAK_RULES, FoundLeaks, LeakInputs, Leaks, find_leaks
+from gdbext.checks.heaps.places import HeapPlace, heap_place_rules
+from gdbext.checks.heaps.pointers import RootInputs, find_roots
+from gdbext.checks.physical.frame import Frame, FrameInputs, about_frame, check_frame, describe_frame, table_uses
+from gdbext.checks.physical.frame_map import FrameMap, FrameMapInputs, frame_map
+from gdbext.checks.physical.inputs import PhysicalRange, PmmInputs, Recorded
+from gdbext.checks.physical.managers import pmm_rules, report_unread, reserved_frames
+from gdbext.checks.physical.owners import OwnerInputs, owner_rules
+from gdbext.checks.physical.uses import FrameUses, frame_uses, physical_ranges
+from gdbext.checks.translation.paging import PAGING_RULES, PagingInputs
 from gdbext.errors import DescriptionError, MemoryUnavailable, UsageError
 from gdbext.heap.callers import CallerNames, names_of_code
 from gdbext.heap.read import is_there, read_heap
@@ -38,10 +38,10 @@ from gdbext.pmm.read import kind_of, read_pmm, serves
 from gdbext.pmm.snapshot import PmmSnapshot
 from gdbext.pmm.stat import PmmStat, Window, pmm_stat
 from gdbext.pmm.zones import Zone, read_zones
-from gdbext.profile.bind import BoundProfile
+from gdbext.profile.binding.bind import BoundProfile
 from gdbext.profile.choice import ProfileChoice
-from gdbext.profile.expression import Expression
-from gdbext.profile.unread import NONE_SERVES, Unread
+from gdbext.profile.expressions.expression import Expression
+from gdbext.structures.unread import NONE_SERVES, Unread
 from gdbext.symbols.model import Symbols
 from gdbext.units import FRAME_SHIFT, FRAME_SIZE, PhysAddr, VirtAddr, hex_address
 from gdbext.vmm.faults import last_fault
@@ -312,9 +312,9 @@ class Session:
         """All that the selected processor maps; None when paging is off."""
         return self.space().runs if self.machine.cpu.paging else None
 
-    def heap_picture(self, heap: HeapSnapshot, window: tuple[int, int] | None = None) -> HeapPicture | Unread:
+    def heap_map(self, heap: HeapSnapshot, window: tuple[int, int] | None = None) -> HeapMap | Unread:
         """What a heap's addresses are, or those of them in a window."""
-        return heap_picture(heap, self._mapped(), window)
+        return heap_map(heap, self._mapped(), window)
 
     def check_paging(self, root: PhysAddr | None = None) -> CheckReport:
         """The rules of a root's page tables (default: CR3's). Needs neither symbols nor profile, uses them if there."""
@@ -387,14 +387,14 @@ class Session:
         space = self.space() if self.machine.cpu.paging else None
         return frame_uses(self.virtual, space, self.names, _read(self.buffers), _read(self.held))
 
-    def picture(self, managers: Iterable[PmmSnapshot], window: Window | None) -> Picture:
+    def frame_map(self, managers: Iterable[PmmSnapshot], window: Window | None) -> FrameMap:
         """All of physical memory (in a window) as these managers have it, by owner."""
         managers, left_out = tuple(managers), (*self.uses.left_out, *self.uses.image_left_out)
         records = self.page_records if isinstance(self.page_records, PageRecordsSnapshot) else None
-        inputs = PictureInputs(
+        inputs = FrameMapInputs(
             managers, self.machine.memory.ram, self.boot_map, self._owners(managers), records, left_out
         )
-        return picture(inputs, window)
+        return frame_map(inputs, window)
 
     def frame(self, address: PhysAddr) -> Frame:
         """All that is known of the frame that begins at a physical address."""

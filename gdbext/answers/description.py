@@ -9,9 +9,9 @@ from gdbext.commands.record import Arguments
 from gdbext.errors import DescriptionError, MemoryUnavailable, ProfileError, UsageError
 from gdbext.heap.read import kind_of as kind_of_heap
 from gdbext.pmm.read import kind_of
-from gdbext.profile.bind_heap import BoundHeap
-from gdbext.profile.bind_pmm import BoundPmm
-from gdbext.profile.expression import Expression
+from gdbext.profile.binding.heaps import BoundHeap
+from gdbext.profile.binding.physical import BoundPmm
+from gdbext.profile.expressions.expression import Expression
 from gdbext.report.results import ManagerLine, ProfileCheck, ProfileReport
 from gdbext.report.text import count
 from gdbext.session import Session

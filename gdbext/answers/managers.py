@@ -10,9 +10,9 @@ from gdbext.errors import DescriptionError, UsageError
 from gdbext.heap.listing import Selection, chunk_list, find_chunk
 from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.heap.stat import HeapStat, heap_stat
-from gdbext.profile.unread import Unread
 from gdbext.report.results import Checked, ChunkLists, ChunksFound, HeapMaps, HeapStats
 from gdbext.session import Session
+from gdbext.structures.unread import Unread
 from gdbext.units import VirtAddr
 
 
@@ -50,7 +50,7 @@ def _map(session: Session, arguments: Arguments, heaps: tuple[HeapSnapshot | Unr
         if arguments.has(option):
             raise UsageError(f"-map draws all chunks: leave {option} out (-range A B draws a part of the addresses)")
     window = _bounds(session, arguments, "-range")
-    return HeapMaps(tuple(heap if isinstance(heap, Unread) else session.heap_picture(heap, window) for heap in heaps))
+    return HeapMaps(tuple(heap if isinstance(heap, Unread) else session.heap_map(heap, window) for heap in heaps))
 
 
 def _insist_on_cache(name: str | None, heaps: tuple[HeapSnapshot | Unread, ...]) -> None:

@@ -2,15 +2,15 @@
 
 import re
 
-from gdbext.checks.frame import Frame
+from gdbext.checks.physical.frame import Frame
 from gdbext.commands.record import Arguments
 from gdbext.errors import UsageError
 from gdbext.pmm.lists import FreeList, ListSnapshot
 from gdbext.pmm.snapshot import PmmSnapshot
 from gdbext.pmm.stat import PmmDump, Window, pmm_dump
-from gdbext.profile.unread import Unread
 from gdbext.report.results import PmmDumps, PmmMap, PmmStats
 from gdbext.session import Session
+from gdbext.structures.unread import Unread
 from gdbext.units import FRAME_SIZE, PhysAddr, hex_address, round_down
 
 Managers = tuple[PmmSnapshot | Unread, ...]
@@ -90,7 +90,7 @@ def _map(session: Session, managers: Managers, window: Window | None) -> PmmMap:
     return PmmMap(
         tuple(manager.name for manager in readable),
         tuple(manager for manager in managers if isinstance(manager, Unread)),
-        session.picture(readable, window) if readable else None,
+        session.frame_map(readable, window) if readable else None,
     )
 
 

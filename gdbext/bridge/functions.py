@@ -7,8 +7,8 @@ import gdb
 from gdbext.bridge.evaluate import number
 from gdbext.bridge.session import new_session
 from gdbext.errors import UsageError
-from gdbext.profile.unread import Unread
 from gdbext.session import Session
+from gdbext.structures.unread import Unread
 from gdbext.units import WORD_MASK, PhysAddr, VirtAddr, hex_address
 
 

@@ -17,7 +17,7 @@ from gdbext.machine.tables import (
     processor_roots,
 )
 from gdbext.pmm.directmap import read_direct_map
-from gdbext.profile.bind import BoundProfile
+from gdbext.profile.binding.bind import BoundProfile
 from gdbext.session import Machine
 from gdbext.units import VirtAddr, Word64
 

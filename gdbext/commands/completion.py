@@ -7,7 +7,7 @@ from pathlib import Path
 from gdbext.checks.catalogue import RULE_IDS
 from gdbext.commands.record import Argument, Command, Option, Value, split_words
 from gdbext.errors import GdbextError
-from gdbext.profile.load import built_in_profiles
+from gdbext.profile.toml.load import built_in_profiles
 from gdbext.session import Session
 
 

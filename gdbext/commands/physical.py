@@ -1,4 +1,4 @@
-"""Commands about physical memory and who manages it: figures, contents, a drawing, one frame."""
+"""Commands about physical memory and who manages it: figures, contents, a map, one frame."""
 
 from gdbext.commands.managers import FINDING_HELP
 from gdbext.commands.record import Argument, Command, Option, Value

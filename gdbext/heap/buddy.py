@@ -16,8 +16,8 @@ from gdbext.heap.callers import caller_record
 from gdbext.heap.chunks import common_without_headers
 from gdbext.heap.fill import read_fills
 from gdbext.heap.snapshot import U64, Chunks, HeapSnapshot, Segment
-from gdbext.profile.expression import Expression
-from gdbext.profile.slab_kinds import BuddyHeap
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.slabs import BuddyHeap
 from gdbext.units import VirtAddr, hex_address
 from gdbext.x86.virtual import PagedMemory
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from gdbext.heap.gather import gathered, span_of
 from gdbext.heap.snapshot import U64, Chunks
 from gdbext.machine.memory import VirtualMemory
-from gdbext.profile.chain import values_in
-from gdbext.profile.expression import Expression
-from gdbext.profile.heap_kinds import Caller
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.heaps import Caller
+from gdbext.structures.chain import values_in
 from gdbext.symbols.model import Symbols
 from gdbext.units import VirtAddr, hex_address
 from gdbext.x86.virtual import PagedMemory

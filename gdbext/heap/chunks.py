@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from gdbext.heap.callers import caller_record
 from gdbext.heap.snapshot import U64, Chunks, Segment
 from gdbext.machine.memory import VirtualMemory
-from gdbext.profile.chain import values_in
-from gdbext.profile.counter import Counter, read_counter
-from gdbext.profile.expression import Expression
-from gdbext.profile.heap_kinds import ChunkHeap, Heap
-from gdbext.profile.keys import Magic, Range
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.heaps import ChunkHeap, Heap
+from gdbext.profile.language.keys import Magic, Range
+from gdbext.structures.chain import values_in
+from gdbext.structures.counter import Counter, read_counter
 from gdbext.units import VirtAddr
 from gdbext.x86.virtual import PagedMemory
 

@@ -12,10 +12,10 @@ from gdbext.errors import MemoryUnavailable
 from gdbext.heap.gather import gathered, span_of
 from gdbext.heap.snapshot import U64, Chunks, Fill
 from gdbext.machine.memory import VirtualMemory
-from gdbext.profile.chain import values_in
-from gdbext.profile.expression import Expression
-from gdbext.profile.heap_kinds import Poison, Redzone
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.heaps import Poison, Redzone
 from gdbext.progress import progress
+from gdbext.structures.chain import values_in
 from gdbext.units import FRAME_SIZE, WORD_MASK, VirtAddr, round_up
 from gdbext.x86.virtual import PagedMemory
 

@@ -10,8 +10,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable
-from gdbext.profile.chain import values_in
-from gdbext.profile.expression import Expression
+from gdbext.profile.expressions.expression import Expression
+from gdbext.structures.chain import values_in
 from gdbext.units import FRAME_SIZE, WORD_MASK, VirtAddr
 from gdbext.x86.virtual import Linear, PagedMemory
 

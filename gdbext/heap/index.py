@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from gdbext.errors import MemoryUnavailable
 from gdbext.heap.gather import gathered, span_of
 from gdbext.heap.snapshot import U64, Chunks
-from gdbext.profile.chain import Break, Stop, values_in
-from gdbext.profile.counter import Counter, read_counter
-from gdbext.profile.expression import Expression
-from gdbext.profile.heap_kinds import Bins, ChunkHeap, Linked, Tree
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.heaps import Bins, ChunkHeap, Linked, Tree
+from gdbext.structures.chain import Break, Stop, values_in
+from gdbext.structures.counter import Counter, read_counter
 from gdbext.units import WORD_MASK, VirtAddr
 from gdbext.x86.virtual import PagedMemory
 

@@ -15,9 +15,9 @@ from gdbext.heap.chunks import Headers, chunks_of, common_of, settled
 from gdbext.heap.fill import read_fills
 from gdbext.heap.index import read_index
 from gdbext.heap.snapshot import MOST_CHUNKS, U64, Chunks, HeapSnapshot
-from gdbext.profile.chain import Break, Chain, Links, NodeShape, Stop, follow
-from gdbext.profile.expression import Expression
-from gdbext.profile.heap_kinds import ListHeap
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.heaps import ListHeap
+from gdbext.structures.chain import Break, Chain, Links, NodeShape, Stop, follow
 from gdbext.units import WORD_MASK, VirtAddr
 from gdbext.x86.virtual import PagedMemory
 

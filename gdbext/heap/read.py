@@ -11,10 +11,10 @@ from gdbext.heap.runs import read_runs
 from gdbext.heap.slab import read_slab
 from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.heap.tiles import read_tiles
-from gdbext.profile.bind_heap import BoundHeap
-from gdbext.profile.heap_kinds import BumpHeap, ListHeap, TiledHeap
-from gdbext.profile.slab_kinds import BuddyHeap, RunsHeap, SlabHeap
-from gdbext.profile.unread import NOT_YET, Unread
+from gdbext.profile.binding.heaps import BoundHeap
+from gdbext.profile.language.heaps import BumpHeap, ListHeap, TiledHeap
+from gdbext.profile.language.slabs import BuddyHeap, RunsHeap, SlabHeap
+from gdbext.structures.unread import NOT_YET, Unread
 from gdbext.x86.virtual import PagedMemory
 
 

@@ -13,8 +13,8 @@ from gdbext.heap.chunks import common_without_headers, segments_of
 from gdbext.heap.fill import filled, read_fills
 from gdbext.heap.gather import NodeValues, node_values
 from gdbext.heap.snapshot import U64, Chunks, Fill, HeapSnapshot, Pieces
-from gdbext.profile.expression import Expression
-from gdbext.profile.slab_kinds import Runs, RunsHeap
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.slabs import Runs, RunsHeap
 from gdbext.symbols.model import Type
 from gdbext.x86.virtual import PagedMemory
 

@@ -15,10 +15,10 @@ from gdbext.heap.gather import NodeValues, node_values
 from gdbext.heap.runs import PageRuns, read_page_runs
 from gdbext.heap.slab_objects import Free, Objects, Shape, laid_out, read_free
 from gdbext.heap.snapshot import MOST_CHUNKS, U64, Chunks, HeapSnapshot, Lost, Pieces, Segment
-from gdbext.profile.chain import Break, Links, NodeShape, Stop, follow
-from gdbext.profile.counter import Counter, read_counter
-from gdbext.profile.expression import Expression
-from gdbext.profile.slab_kinds import Caches, SlabHeap, SlabList
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.slabs import Caches, SlabHeap, SlabList
+from gdbext.structures.chain import Break, Links, NodeShape, Stop, follow
+from gdbext.structures.counter import Counter, read_counter
 from gdbext.symbols.model import Type
 from gdbext.units import WORD_MASK, VirtAddr
 from gdbext.x86.virtual import PagedMemory

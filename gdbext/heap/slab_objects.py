@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from gdbext.heap.gather import NodeValues, gathered, node_values
 from gdbext.heap.snapshot import U64
-from gdbext.profile.expression import Expression
-from gdbext.profile.slab_kinds import Numbers, ObjectBits, ObjectLinks, SlabHeap
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.slabs import Numbers, ObjectBits, ObjectLinks, SlabHeap
 from gdbext.symbols.model import Type
 from gdbext.units import WORD_MASK
 from gdbext.x86.virtual import PagedMemory

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable
 from gdbext.machine.memory import VirtualMemory
-from gdbext.profile.chain import Break
-from gdbext.profile.counter import Counter
+from gdbext.structures.chain import Break
+from gdbext.structures.counter import Counter
 from gdbext.units import VirtAddr, hex_address
 from gdbext.x86.virtual import PagedMemory
 

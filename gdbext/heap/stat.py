@@ -6,7 +6,7 @@ import numpy as np
 
 from gdbext.heap.slab import Slabs
 from gdbext.heap.snapshot import Chunks, HeapSnapshot
-from gdbext.profile.counter import CounterStat
+from gdbext.structures.counter import CounterStat
 from gdbext.units import VirtAddr
 
 

@@ -20,11 +20,11 @@ from gdbext.heap.gather import gathered, span_of
 from gdbext.heap.index import read_index
 from gdbext.heap.snapshot import MOST_CHUNKS, U64, Chunks, HeapSnapshot, Lost, Segment, Watermark
 from gdbext.machine.memory import VirtualMemory
-from gdbext.profile.chain import values_in
-from gdbext.profile.expression import EvaluationError, Expression
-from gdbext.profile.heap_kinds import TiledHeap
-from gdbext.profile.heap_kinds import Watermark as BoundWatermark
+from gdbext.profile.expressions.expression import EvaluationError, Expression
+from gdbext.profile.language.heaps import TiledHeap
+from gdbext.profile.language.heaps import Watermark as BoundWatermark
 from gdbext.progress import progress
+from gdbext.structures.chain import values_in
 from gdbext.units import FRAME_SIZE, VirtAddr, round_up
 from gdbext.x86.virtual import PagedMemory
 

@@ -10,7 +10,7 @@ from gdbext.machine.source import NAMES, Considered
 from gdbext.machine.tables import GeneralRegisters
 from gdbext.offline.symbols import NoSymbols, SymbolsAndRegisters
 from gdbext.profile.choice import ProfileChoice
-from gdbext.profile.expression import ExpressionError, compile_expression
+from gdbext.profile.expressions.expression import ExpressionError, compile_expression
 from gdbext.session import Machine, Session
 from gdbext.symbols.elf import ElfSymbols
 from gdbext.units import WORD_MASK

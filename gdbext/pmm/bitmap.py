@@ -13,9 +13,9 @@ from gdbext.errors import MemoryUnavailable
 from gdbext.machine.memory import RamMap, VirtualMemory
 from gdbext.pmm.frames import FrameSet
 from gdbext.pmm.snapshot import Common, PartStat, Place, PmmSnapshot, elements, places_of, read_common, sensible_count
-from gdbext.profile.counter import Counter, read_counter
-from gdbext.profile.expression import Expression
-from gdbext.profile.pmm_kinds import Bitmap, Bitmaps, Summaries
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.physical import Bitmap, Bitmaps, Summaries
+from gdbext.structures.counter import Counter, read_counter
 from gdbext.units import PhysAddr, VirtAddr, hex_address
 
 MOST_REGIONS = 4096

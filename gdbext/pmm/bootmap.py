@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from gdbext.errors import DescriptionError, MemoryUnavailable
 from gdbext.machine.memory import VirtualMemory
-from gdbext.profile.bind import BoundArray, BoundBootMap
-from gdbext.profile.unread import Unread
+from gdbext.profile.binding.bind import BoundArray, BoundBootMap
+from gdbext.structures.unread import Unread
 from gdbext.units import PhysAddr, VirtAddr
 
 MOST_ENTRIES = 4096

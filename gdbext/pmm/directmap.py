@@ -14,8 +14,8 @@ from gdbext.machine.directmap import EVERYWHERE, DirectMapMemory, ram_by_kind
 from gdbext.machine.memory import RamMap, RamRange, VirtualMemory
 from gdbext.machine.source import DirectMap
 from gdbext.pmm.bootmap import MOST_ENTRIES, read_boot_map
-from gdbext.profile.bind import BoundBootMap, BoundProfile
-from gdbext.profile.unread import Unread
+from gdbext.profile.binding.bind import BoundBootMap, BoundProfile
+from gdbext.structures.unread import Unread
 from gdbext.units import WORD_MASK, PhysAddr, VirtAddr, hex_address
 from gdbext.x86.modes import paging_mode
 from gdbext.x86.runs import Runs, merged

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from gdbext.machine.memory import RamMap
 from gdbext.pmm.frames import FrameSet
 from gdbext.pmm.snapshot import PartStat, PmmSnapshot
-from gdbext.profile.chain import Chain
-from gdbext.profile.counter import Counter
+from gdbext.structures.chain import Chain
+from gdbext.structures.counter import Counter
 from gdbext.units import PhysAddr, VirtAddr, hex_address
 
 U64 = np.uint64

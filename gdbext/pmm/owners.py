@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from gdbext.errors import DescriptionError, MemoryUnavailable
 from gdbext.machine.memory import RamMap
 from gdbext.pmm.snapshot import places_of
-from gdbext.profile.expression import Expression
-from gdbext.profile.owner_kinds import Buffers, Held
-from gdbext.profile.unread import NOT_YET, Unread
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.owners import Buffers, Held
+from gdbext.structures.unread import NOT_YET, Unread
 from gdbext.symbols.model import Kind
 from gdbext.units import FRAME_SIZE, WORD_MASK, PhysAddr, VirtAddr
 from gdbext.x86.virtual import PagedMemory

@@ -14,9 +14,9 @@ from gdbext.errors import DescriptionError, MemoryUnavailable
 from gdbext.machine.memory import RamMap, VirtualMemory
 from gdbext.pmm.frames import FrameSet
 from gdbext.pmm.snapshot import Place, sensible_count
-from gdbext.profile.expression import Expression
-from gdbext.profile.owner_kinds import PageRecords
-from gdbext.profile.unread import NOT_YET, Unread
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.owners import PageRecords
+from gdbext.structures.unread import NOT_YET, Unread
 from gdbext.units import PhysAddr, VirtAddr, hex_address
 
 LARGEST_ORDER = 52

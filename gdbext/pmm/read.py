@@ -6,9 +6,9 @@ from gdbext.pmm.bitmap import read_bitmap, read_bitmaps
 from gdbext.pmm.read_lists import read_lists
 from gdbext.pmm.snapshot import PmmSnapshot
 from gdbext.pmm.tree import read_records, read_tree
-from gdbext.profile.bind_pmm import BoundPmm
-from gdbext.profile.pmm_kinds import Bitmap, Bitmaps, Buddy, FreeLists, Records, Tree
-from gdbext.profile.unread import NOT_YET, Unread
+from gdbext.profile.binding.physical import BoundPmm
+from gdbext.profile.language.physical import Bitmap, Bitmaps, Buddy, FreeLists, Records, Tree
+from gdbext.structures.unread import NOT_YET, Unread
 from gdbext.units import VirtAddr
 from gdbext.x86.virtual import PagedMemory
 

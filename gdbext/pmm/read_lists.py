@@ -10,11 +10,11 @@ from gdbext.machine.memory import RamMap
 from gdbext.pmm.frames import FrameSet
 from gdbext.pmm.lists import FreeList, ListSnapshot, Members, PairBits, in_order, joined, taken
 from gdbext.pmm.snapshot import Common, Place, elements, frames_of, read_common
-from gdbext.profile.chain import Chain, Ends, Links, NodeShape, Stop, UnreadableNode, follow, without_strangers
-from gdbext.profile.counter import read_counter
-from gdbext.profile.expression import Expression
-from gdbext.profile.operations import width_of
-from gdbext.profile.pmm_kinds import Buddy, Entries, FreeLists, LinkedFrames, Lists
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.expressions.operations import width_of
+from gdbext.profile.language.physical import Buddy, Entries, FreeLists, LinkedFrames, Lists
+from gdbext.structures.chain import Chain, Ends, Links, NodeShape, Stop, UnreadableNode, follow, without_strangers
+from gdbext.structures.counter import read_counter
 from gdbext.symbols.model import Kind, Type
 from gdbext.units import WORD_MASK, PhysAddr, VirtAddr
 from gdbext.x86.virtual import PagedMemory

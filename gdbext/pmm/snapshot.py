@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from gdbext.errors import MemoryUnavailable
 from gdbext.machine.memory import RamMap, VirtualMemory
 from gdbext.pmm.frames import FrameSet
-from gdbext.profile.counter import Counter, read_counter
-from gdbext.profile.expression import Expression
-from gdbext.profile.pmm_kinds import PhysicalManager
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.physical import PhysicalManager
+from gdbext.structures.counter import Counter, read_counter
 from gdbext.symbols.model import Type
 from gdbext.units import PhysAddr, VirtAddr, hex_address, human_size
 

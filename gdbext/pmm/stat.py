@@ -14,7 +14,7 @@ from gdbext.pmm.frames import FrameSet
 from gdbext.pmm.lists import FreeList, ListSnapshot
 from gdbext.pmm.snapshot import PartStat, PmmSnapshot, touched
 from gdbext.pmm.zones import Zone
-from gdbext.profile.counter import CounterStat
+from gdbext.structures.counter import CounterStat
 from gdbext.units import PhysAddr, VirtAddr
 
 

@@ -11,8 +11,8 @@ from gdbext.errors import MemoryUnavailable
 from gdbext.machine.memory import RamMap
 from gdbext.pmm.frames import FrameSet
 from gdbext.pmm.snapshot import PartStat, Place, PmmSnapshot, frames_of, read_common, sensible_count
-from gdbext.profile.expression import Expression
-from gdbext.profile.pmm_kinds import Records, Tree
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.physical import Records, Tree
 from gdbext.units import VirtAddr, hex_address
 from gdbext.x86.virtual import PagedMemory
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from gdbext.errors import DescriptionError, MemoryUnavailable
 from gdbext.machine.memory import VirtualMemory
 from gdbext.pmm.snapshot import elements
-from gdbext.profile.bind import BoundZones
-from gdbext.profile.unread import Unread
+from gdbext.profile.binding.bind import BoundZones
+from gdbext.structures.unread import Unread
 from gdbext.units import PhysAddr, hex_address
 
 MOST_ZONES = 256

@@ -4,9 +4,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from gdbext.errors import DescriptionError
-from gdbext.profile.bind import BoundProfile, bind
-from gdbext.profile.load import find_profile, load_profile
-from gdbext.profile.schema import Profile
+from gdbext.profile.binding.bind import BoundProfile, bind
+from gdbext.profile.language.schema import Profile
+from gdbext.profile.toml.load import find_profile, load_profile
 from gdbext.symbols.model import Detail, Symbols
 
 NO_PROFILE = (

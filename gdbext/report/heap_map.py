@@ -1,15 +1,15 @@
-"""How the drawing of a heap looks as text."""
+"""How the map of a heap looks as text."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from gdbext.checks.heap_picture import HeapPicture, Part
-from gdbext.profile.unread import Unread
-from gdbext.report.drawing import State, Stretches, draw
+from gdbext.checks.heaps.heap_map import HeapMap, Part
+from gdbext.report.address_map import State, Stretches, draw
 from gdbext.report.managers import incomplete, unread_text
 from gdbext.report.results import HeapMaps
 from gdbext.report.text import Style, count, render
+from gdbext.structures.unread import Unread
 from gdbext.units import hex_address
 
 STATES = {
@@ -24,7 +24,7 @@ STATES = {
     Part.UNMAPPED: State("not mapped", "_", colour="grey", priority=-2, hole=True),
     Part.OUTSIDE: State("not the heap's", "/", colour="grey", priority=-2, hole=True),
 }
-"""How each state is drawn: as in the drawing of physical memory, where there is the same."""
+"""How each state is drawn: as in the map of physical memory, where there is the same."""
 UNIT = 16
 """The bytes of the smallest cell."""
 
@@ -34,7 +34,7 @@ def _(result: HeapMaps, style: Style) -> str:
     return "\n".join(line for heap in result.heaps for line in _heap_map(heap, style))
 
 
-def _heap_map(heap: HeapPicture | Unread, style: Style) -> Iterator[str]:
+def _heap_map(heap: HeapMap | Unread, style: Style) -> Iterator[str]:
     if isinstance(heap, Unread):
         yield unread_text(heap, style)
         return

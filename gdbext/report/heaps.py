@@ -2,10 +2,10 @@
 
 from gdbext.heap.listing import ChunkFound, ChunkLine, ChunkList
 from gdbext.heap.stat import CacheStat, HeapStat
-from gdbext.profile.unread import Unread
 from gdbext.report.managers import counters_text, heap_head, incomplete, unread_text
 from gdbext.report.results import ChunkLists, ChunksFound, HeapStats
 from gdbext.report.text import Narrow, Style, count, render, table
+from gdbext.structures.unread import Unread
 from gdbext.units import hex_address
 
 

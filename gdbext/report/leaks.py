@@ -1,6 +1,6 @@
 """How leaked chunks look as text."""
 
-from gdbext.checks.leaks import Leaks
+from gdbext.checks.heaps.leaks import Leaks
 from gdbext.report.text import Narrow, Style, count, table
 from gdbext.units import hex_address, human_size
 

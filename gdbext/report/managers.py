@@ -6,11 +6,11 @@ from gdbext.checks.finding import Finding, Severity
 from gdbext.heap.stat import HeapStat
 from gdbext.pmm.snapshot import PartStat
 from gdbext.pmm.stat import ListDump, PmmDump, PmmStat
-from gdbext.profile.counter import CounterStat
-from gdbext.profile.unread import Unread
 from gdbext.report.leaks import leaks_text
 from gdbext.report.results import Checked, PmmDumps, PmmStats, ProfileReport
 from gdbext.report.text import PROSE, Narrow, Style, count, render, table
+from gdbext.structures.counter import CounterStat
+from gdbext.structures.unread import Unread
 from gdbext.units import hex_address, human_size
 
 SEVERITY_COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.IN_FLUX: "yellow"}

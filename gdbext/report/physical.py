@@ -1,18 +1,18 @@
-"""How a drawing of physical memory and one frame of it look as text."""
+"""How a map of physical memory and one frame of it look as text."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from gdbext.checks.frame import Frame, Origin, TableUse
-from gdbext.checks.picture import Held, Picture
+from gdbext.checks.physical.frame import Frame, Origin, TableUse
+from gdbext.checks.physical.frame_map import FrameMap, Held
 from gdbext.pmm.record import FrameRecord, ListPlace
-from gdbext.profile.unread import Unread
-from gdbext.report.drawing import State, Stretches, draw
+from gdbext.report.address_map import State, Stretches, draw
 from gdbext.report.managers import finding_text, unread_text
 from gdbext.report.results import PmmMap
 from gdbext.report.text import Style, count, render
+from gdbext.structures.unread import Unread
 from gdbext.units import FRAME_SIZE, hex_address, human_size
 
 STATES = {
@@ -37,26 +37,26 @@ STATES = {
 @render.register
 def _(result: PmmMap, style: Style) -> str:
     parts = [unread_text(manager, style) for manager in result.unread]
-    if result.picture is not None:
-        parts += _picture(result.picture, ", ".join(result.managers), style)
+    if result.map is not None:
+        parts += _frame_map(result.map, ", ".join(result.managers), style)
     return "\n".join(parts)
 
 
-def _picture(picture: Picture, managers: str, style: Style) -> Iterator[str]:
-    if not picture.pieces:
+def _frame_map(frames: FrameMap, managers: str, style: Style) -> Iterator[str]:
+    if not frames.pieces:
         yield f"{managers}: no RAM there, and no frame that is free"
         return
-    yield style.wrapped(f"{managers}: physical memory from {_span(picture.start, picture.end)}", hanging=2)
+    yield style.wrapped(f"{managers}: physical memory from {_span(frames.start, frames.end)}", hanging=2)
     numbers = {held: number for number, held in enumerate(STATES)}
     stretches = Stretches(
-        start=picture.start,
-        end=picture.end,
-        begin=np.array([piece.start for piece in picture.pieces], dtype=np.int64),
-        state=np.array([numbers[piece.state] for piece in picture.pieces], dtype=np.int64),
+        start=frames.start,
+        end=frames.end,
+        begin=np.array([piece.start for piece in frames.pieces], dtype=np.int64),
+        state=np.array([numbers[piece.state] for piece in frames.pieces], dtype=np.int64),
         table=tuple(STATES.values()),
     )
     yield from draw(stretches, FRAME_SIZE, style)
-    yield from _left_out(picture.left_out, style)
+    yield from _left_out(frames.left_out, style)
 
 
 def _left_out(reasons: tuple[str, ...], style: Style) -> Iterator[str]:

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from gdbext.checks.finding import Finding, Severity, Skipped
-from gdbext.checks.heap_picture import HeapPicture
-from gdbext.checks.leaks import Leaks
-from gdbext.checks.picture import Picture
+from gdbext.checks.heaps.heap_map import HeapMap
+from gdbext.checks.heaps.leaks import Leaks
+from gdbext.checks.physical.frame_map import FrameMap
 from gdbext.heap.listing import ChunkFound, ChunkList
 from gdbext.heap.stat import HeapStat
 from gdbext.pmm.stat import PmmDump, PmmStat
-from gdbext.profile.unread import Unread
+from gdbext.structures.unread import Unread
 from gdbext.units import VirtAddr
 
 
@@ -65,12 +65,12 @@ class PmmDumps:
 class PmmMap:
     """Physical memory as the physical managers of these names have it; ``unread`` are those that cannot be read.
 
-    ``picture`` is None when there is no manager to go by.
+    ``map`` is None when there is no manager to go by.
     """
 
     managers: tuple[str, ...]
     unread: tuple[Unread, ...]
-    picture: Picture | None
+    map: FrameMap | None
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ class ChunkLists:
 
 @dataclass(frozen=True)
 class HeapMaps:
-    """Heaps, each as a picture."""
+    """Heaps, each as a map."""
 
-    heaps: tuple[HeapPicture | Unread, ...]
+    heaps: tuple[HeapMap | Unread, ...]
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Style:
 
 
 def shows_unicode(encoding: str | None) -> bool:
-    """Whether a terminal of this encoding shows the characters of drawings."""
+    """Whether a terminal of this encoding shows the characters of maps."""
     try:
         return bool(encoding) and bool("·░▒▓█".encode(encoding or ""))
     except (LookupError, UnicodeEncodeError):

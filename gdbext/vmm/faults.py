@@ -6,7 +6,7 @@ from collections.abc import Callable
 from gdbext.errors import MemoryUnavailable
 from gdbext.machine.cpu import CpuState
 from gdbext.machine.memory import VirtualMemory
-from gdbext.profile.bind import BoundException
+from gdbext.profile.binding.bind import BoundException
 from gdbext.units import VirtAddr
 from gdbext.x86.descriptors import PAGE_FAULT, DescriptorTables
 from gdbext.x86.fault import Report

@@ -4,13 +4,13 @@ import subprocess
 from pathlib import Path
 
 from gdbext.checks.finding import run_rules
-from gdbext.checks.heap import heap_rules
+from gdbext.checks.heaps.chunks import heap_rules
 from gdbext.heap.listing import Selection, chunk_list, find_chunk
 from gdbext.heap.read import read_heap
 from gdbext.heap.stat import heap_stat
-from gdbext.profile.bind import bind
-from gdbext.profile.load import read_profile
-from gdbext.profile.unread import Unread
+from gdbext.profile.binding.bind import bind
+from gdbext.profile.toml.load import read_profile
+from gdbext.structures.unread import Unread
 from gdbext.symbols.elf import ElfSymbols
 from gdbext.x86.virtual import PagedMemory
 from tests.unit.guest import Guest, cpu

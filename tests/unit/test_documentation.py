@@ -5,11 +5,11 @@ from importlib import import_module
 from inspect import signature
 from pathlib import Path
 
-from gdbext.checks.heap import HEAP_RULES
-from gdbext.checks.heap_places import HEAP_PLACE_RULES
-from gdbext.checks.leaks import LEAK_RULES
-from gdbext.checks.paging import PAGING_RULES
-from gdbext.checks.pmm import PMM_RULES
+from gdbext.checks.heaps.chunks import HEAP_RULES
+from gdbext.checks.heaps.leaks import LEAK_RULES
+from gdbext.checks.heaps.places import HEAP_PLACE_RULES
+from gdbext.checks.physical.managers import PMM_RULES
+from gdbext.checks.translation.paging import PAGING_RULES
 from gdbext.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gdbext.errors import NotMapped, ProfileError
-from gdbext.profile.expression import EvaluationError, ExpressionError, compile_expression
-from gdbext.profile.grammar import Binary, Cast, Name, Number, SizeOf, Unary, parse
+from gdbext.profile.expressions.expression import EvaluationError, ExpressionError, compile_expression
+from gdbext.profile.expressions.grammar import Binary, Cast, Name, Number, SizeOf, Unary, parse
 from gdbext.symbols.elf import ElfSymbols
 from gdbext.symbols.model import Symbols, Type
 from gdbext.units import VirtAddr

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gdbext.heap.buddy import WRONG_KEPT
 from gdbext.heap.snapshot import HeapSnapshot
-from gdbext.profile.unread import Unread
+from gdbext.structures.unread import Unread
 
 from .heap_guest import ARENA, COUNTERS, Kernel, compiled, seen
 

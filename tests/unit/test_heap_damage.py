@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gdbext.checks.heap_places import HeapPlace, check_mapped, check_parent
+from gdbext.checks.heaps.places import HeapPlace, check_mapped, check_parent
 from gdbext.heap.snapshot import HeapSnapshot, Segment
 from gdbext.units import VirtAddr
 from gdbext.x86.space import enumerate_space

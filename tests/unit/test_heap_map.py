@@ -1,4 +1,4 @@
-"""The drawing of a heap: pictures cut by hand, and any heap painted byte after byte."""
+"""The map of a heap: heaps cut by hand, and any heap painted byte after byte."""
 
 from itertools import pairwise
 
@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdbext.checks.heap_picture import HeapPicture, Part, heap_picture
+from gdbext.checks.heaps.heap_map import HeapMap, Part, heap_map
 from gdbext.heap.snapshot import Chunks, HeapSnapshot, Lost, Pieces, Segment, Watermark
-from gdbext.profile.unread import Unread
 from gdbext.report.heap_map import STATES
 from gdbext.report.results import HeapMaps
 from gdbext.report.text import Style, render
+from gdbext.structures.unread import Unread
 from gdbext.units import VirtAddr
 from gdbext.x86.runs import Runs
 
@@ -56,20 +56,20 @@ def mapped(*ranges):
     return Runs(starts, sizes, starts * np.uint64(0), np.zeros(len(ranges), dtype=np.uint32))
 
 
-def stretches(picture):
-    """A picture as offsets and states; every byte of it is counted once."""
-    assert isinstance(picture, HeapPicture)
-    borders = [*picture.begins, picture.end]
+def stretches(found):
+    """A map as offsets and states; every byte of it is counted once."""
+    assert isinstance(found, HeapMap)
+    borders = [*found.begins, found.end]
     sizes = {}
-    for (first, last), state in zip(pairwise(borders), picture.states, strict=True):
+    for (first, last), state in zip(pairwise(borders), found.states, strict=True):
         assert first < last
         sizes[state] = sizes.get(state, 0) + last - first
-    assert sizes == picture.sizes
-    return [(begin - BASE, state) for begin, state in zip(picture.begins, picture.states, strict=True)]
+    assert sizes == found.sizes
+    return [(begin - BASE, state) for begin, state in zip(found.begins, found.states, strict=True)]
 
 
-def text(picture, width=60):
-    return render(HeapMaps((picture,)), Style(width=width))
+def text(found, width=60):
+    return render(HeapMaps((found,)), Style(width=width))
 
 
 def test_every_part_has_a_way_to_be_drawn():
@@ -80,7 +80,7 @@ def test_every_part_has_a_way_to_be_drawn():
 
 
 def test_two_chunks_in_a_segment():
-    found = heap_picture(heap([(0, 40, False, True), (64, 104, True, True)], [(0, 192)]), None)
+    found = heap_map(heap([(0, 40, False, True), (64, 104, True, True)], [(0, 192)]), None)
     assert stretches(found) == [
         (0, "overhead"), (16, "used"), (56, "overhead"), (80, "free"), (184, "overhead"),
     ]  # fmt: skip
@@ -104,7 +104,7 @@ def test_two_chunks_in_a_segment():
 
 def test_two_segments_far_apart_and_a_chunk_that_is_in_none():
     chunks = [(0, 40, False, True), (1 << 30, 40, True, True), (1 << 31, 40, True, True)]
-    found = heap_picture(heap(chunks, [(0, 64), (1 << 30, (1 << 30) + 64)]), None)
+    found = heap_map(heap(chunks, [(0, 64), (1 << 30, (1 << 30) + 64)]), None)
     assert stretches(found) == [
         (0, "overhead"), (16, "used"), (56, "overhead"), (64, "not the heap's"),
         (1 << 30, "overhead"), ((1 << 30) + 16, "free"), ((1 << 30) + 56, "overhead"),
@@ -118,7 +118,7 @@ def test_what_is_damaged():
     """A size too large; a header overwritten, up to the next; a place where no chunk can be told; one not mapped."""
     chunks = [(0, 60, False, True), (64, 40, False, True), (128, 1 << 40, True, False), (192, 40, False, True)]
     lost = (Lost(VirtAddr(BASE + 256), VirtAddr(BASE + 320), "why not"),)
-    found = heap_picture(heap(chunks, [(0, 320)], lost=lost), mapped((0, 224), (250, 320)))
+    found = heap_map(heap(chunks, [(0, 320)], lost=lost), mapped((0, 224), (250, 320)))
     assert stretches(found) == [
         (0, "overhead"), (16, "used"), (64, "in two chunks"), (84, "used"), (120, "overhead"),
         (128, "unknown"), (192, "overhead"), (208, "used"), (224, "used, not mapped"), (248, "not mapped"),
@@ -131,14 +131,14 @@ def test_what_is_damaged():
 def test_what_no_chunk_covers():
     """In a segment that chunks fill that is not known; where they lie scattered there may be room between them."""
     chunks = [(0, 40, False, True), (128, 40, True, True)]
-    (_, _, _, *rest) = stretches(heap_picture(heap(chunks, [(0, 192)]), None))
+    (_, _, _, *rest) = stretches(heap_map(heap(chunks, [(0, 192)]), None))
     assert rest[0] == (64, "unknown")
     pieces = Pieces(array([BASE + 0]), array([BASE + 96]))
-    found = stretches(heap_picture(heap(chunks, [(0, 200)], scattered=True, pieces=pieces), None))
+    found = stretches(heap_map(heap(chunks, [(0, 200)], scattered=True, pieces=pieces), None))
     assert [(at, state) for at, state in found if at in (56, 96, 192)] == [
         (56, "overhead"), (96, "nobody's"), (192, "nobody's"),
     ]  # fmt: skip
-    found = heap_picture(heap(chunks, [], kind="list"), None)
+    found = heap_map(heap(chunks, [], kind="list"), None)
     assert (found.start - BASE, found.end - BASE) == (0, 192)
     assert (64, "not the heap's") in stretches(found)
 
@@ -146,27 +146,27 @@ def test_what_no_chunk_covers():
 def test_a_watermark():
     mark = Watermark(VirtAddr(BASE), VirtAddr(BASE + 64), VirtAddr(BASE + 128), None)
     chunked = heap([(0, 40, False, True)], [(0, 64)], watermark=mark)
-    assert stretches(heap_picture(chunked, None)) == [
+    assert stretches(heap_map(chunked, None)) == [
         (0, "overhead"), (16, "used"), (56, "overhead"), (64, "not handed out"),
     ]  # fmt: skip
     bare = heap([], [(0, 128)], watermark=mark, kind="bump")
-    assert stretches(heap_picture(bare, None)) == [(0, "used"), (64, "not handed out")]
+    assert stretches(heap_map(bare, None)) == [(0, "used"), (64, "not handed out")]
 
 
 def test_a_part_of_the_addresses():
     found = heap([(0, 40, False, True), (64, 104, True, True)], [(0, 192)])
-    part = heap_picture(found, None, (BASE + 20, BASE + 81))
+    part = heap_map(found, None, (BASE + 20, BASE + 81))
     assert stretches(part) == [(20, "used"), (56, "overhead"), (80, "free")]
     assert part.end == BASE + 81
     for window in ((0, 10), (BASE + 192, BASE + 300)):
-        nothing = heap_picture(found, None, window)
+        nothing = heap_map(found, None, window)
         assert stretches(nothing) == []
         assert text(nothing) == "it: none of its addresses lie there"
 
 
 def test_segments_that_cannot_be():
     torn = heap([(0, 40, False, True)], [(0, 64), (-BASE, 64 - BASE)])
-    found = heap_picture(torn, None)
+    found = heap_map(torn, None)
     assert isinstance(found, Unread)
     assert "segments cannot be right" in text(found)
 
@@ -210,7 +210,7 @@ holes = st.lists(st.integers(0, 256), min_size=2, max_size=4, unique=True).map(s
 def test_any_heap_as_painted_byte_by_byte(chunks, borders):
     runs = mapped(*pairwise(borders)) if len(borders) % 2 else mapped(*zip(borders[::2], borders[1::2], strict=True))
     made = heap(chunks, [(0, 256)])
-    found = stretches(heap_picture(made, runs))
+    found = stretches(heap_map(made, runs))
     bytes_of = []
     for (at, state), (until, _) in pairwise([*found, (256, "")]):
         bytes_of += [state] * (until - at)
@@ -220,6 +220,6 @@ def test_any_heap_as_painted_byte_by_byte(chunks, borders):
 @pytest.mark.parametrize("size", [-1, -(1 << 63), 1 << 62, (1 << 63) - 1])
 def test_sizes_that_cannot_be(size):
     """Whatever a header says, each byte is drawn once; all of it is in the JSON too."""
-    found = heap_picture(heap([(0, size, False, True), (64, 40, True, True)], [(0, 128)]), None)
+    found = heap_map(heap([(0, size, False, True), (64, 40, True, True)], [(0, 128)]), None)
     assert sum(found.sizes.values()) == 128
     assert text(found)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gdbext.profile.unread import Unread
+from gdbext.structures.unread import Unread
 
 from .heap_guest import (
     ADDRESS_MAGIC,

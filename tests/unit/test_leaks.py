@@ -1,4 +1,4 @@
-"""The search for leaks in made-up memory: what is expected is worked out by hand from each picture."""
+"""The search for leaks in made-up memory: what is expected is worked out by hand from each heap."""
 
 from types import SimpleNamespace
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gdbext.checks.finding import run_rules
-from gdbext.checks.leaks import LEAK_RULES, FoundLeaks, LeakInputs, find_leaks
-from gdbext.checks.roots import Root, RootInputs, Roots, _floor, find_roots, joined, without
+from gdbext.checks.heaps.leaks import LEAK_RULES, FoundLeaks, LeakInputs, find_leaks
+from gdbext.checks.heaps.pointers import Root, RootInputs, Roots, _floor, find_roots, joined, without
 from gdbext.heap.reach import Links, reached
 from gdbext.machine.tables import GeneralRegisters
 from gdbext.units import hex_address

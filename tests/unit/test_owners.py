@@ -13,9 +13,9 @@ from gdbext.errors import NotMapped
 from gdbext.machine.memory import RamMap, RamRange
 from gdbext.pmm.owners import read_buffers, read_held
 from gdbext.pmm.page_records import Block, PageRecordsSnapshot, read_page_records
-from gdbext.profile.bind import bind
-from gdbext.profile.load import read_profile
-from gdbext.profile.unread import Unread
+from gdbext.profile.binding.bind import bind
+from gdbext.profile.toml.load import read_profile
+from gdbext.structures.unread import Unread
 from gdbext.symbols.elf import ElfSymbols
 
 SOURCE = r"""

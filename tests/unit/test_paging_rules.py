@@ -2,7 +2,7 @@
 
 import pytest
 
-from gdbext.checks.paging import PagingInputs, check_devices
+from gdbext.checks.translation.paging import PagingInputs, check_devices
 from gdbext.machine.memory import RamMap, RamRange
 from gdbext.units import PhysAddr
 from gdbext.vmm.map import Names

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gdbext.profile.expression import compile_expression
+from gdbext.profile.expressions.expression import compile_expression
 from gdbext.report.results import PmmStats
 from gdbext.report.text import Style, render
 from gdbext.symbols.elf import ElfSymbols

@@ -8,16 +8,16 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from gdbext.checks.finding import run_rules
-from gdbext.checks.pmm import pmm_rules
-from gdbext.checks.pmm_inputs import PhysicalRange, PmmInputs
+from gdbext.checks.physical.inputs import PhysicalRange, PmmInputs
+from gdbext.checks.physical.managers import pmm_rules
 from gdbext.pmm.read import read_pmm
 from gdbext.pmm.snapshot import PmmSnapshot
 from gdbext.pmm.stat import pmm_dump, pmm_stat
 from gdbext.pmm.zones import Zone
-from gdbext.profile.bind import bind
-from gdbext.profile.chain import Stop
-from gdbext.profile.load import read_profile
-from gdbext.profile.unread import Unread
+from gdbext.profile.binding.bind import bind
+from gdbext.profile.toml.load import read_profile
+from gdbext.structures.chain import Stop
+from gdbext.structures.unread import Unread
 from gdbext.symbols.elf import ElfSymbols
 from gdbext.units import PhysAddr, VirtAddr
 from gdbext.x86.virtual import PagedMemory

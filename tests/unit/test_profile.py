@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from gdbext.checks.catalogue import RULE_IDS
 from gdbext.errors import DescriptionError, ProfileError
-from gdbext.profile import schema
-from gdbext.profile.bind import BoundProfile, bind
+from gdbext.profile.binding.bind import BoundProfile, bind
 from gdbext.profile.choice import ProfileChoice
-from gdbext.profile.heap_kinds import ListHeap
-from gdbext.profile.load import built_in_profiles, find_profile, load_profile, read_profile
-from gdbext.profile.pmm_kinds import Bitmap, PhysicalManager
-from gdbext.profile.positions import key_lines
+from gdbext.profile.language import schema
+from gdbext.profile.language.heaps import ListHeap
+from gdbext.profile.language.physical import Bitmap, PhysicalManager
+from gdbext.profile.toml.load import built_in_profiles, find_profile, load_profile, read_profile
+from gdbext.profile.toml.positions import key_lines
 from gdbext.symbols.elf import ElfSymbols
 from gdbext.symbols.model import Detail
 
@@ -430,7 +430,7 @@ def test_keys_and_records_say_the_same(table: schema.Table, extra: tuple[str, ..
 
 def test_the_documentation_lists_every_key() -> None:
     document = (ROOT / "docs" / "profile.md").read_text()
-    begin, end = "<!-- keys: from gdbext/profile/schema.py -->\n", "<!-- end of keys -->"
+    begin, end = "<!-- keys: from gdbext/profile/language/schema.py -->\n", "<!-- end of keys -->"
     assert begin in document
     listed = document.split(begin)[1].split(end)[0]
     assert listed.strip() == schema.key_tables().strip(), "docs/profile.md differs from schema.key_tables()"

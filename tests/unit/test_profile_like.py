@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gdbext.errors import ProfileError
-from gdbext.profile.bind import bind
-from gdbext.profile.load import read_profile
+from gdbext.profile.binding.bind import bind
+from gdbext.profile.toml.load import read_profile
 from gdbext.symbols.elf import ElfSymbols
 
 PAGE = Path(__file__).parents[2] / "docs" / "profile.md"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gdbext.profile.expression import ExpressionError, compile_expression
+from gdbext.profile.expressions.expression import ExpressionError, compile_expression
 from gdbext.symbols.elf import ElfSymbols
 
 SOURCE = """

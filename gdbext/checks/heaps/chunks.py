@@ -1,0 +1,406 @@
+"""The rules of heaps of chunks: chunks tile their arena, links agree with each other, counters with the chunks."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdbext.checks.finding import CheckReport, Finding, Rule, Severity, combined, not_looked_at
+from gdbext.checks.heaps.index import check_free
+from gdbext.checks.heaps.places import check_fills
+from gdbext.checks.heaps.slabs import check_slabs
+from gdbext.checks.heaps.wording import broken, describe, neighbours, written_over
+from gdbext.errors import MemoryUnavailable
+from gdbext.heap.runs import PageRuns
+from gdbext.heap.slab import Slabs
+from gdbext.heap.snapshot import Chunk, HeapSnapshot, bytes_around
+from gdbext.heap.stat import count_chunks
+from gdbext.structures.chain import Stop
+from gdbext.structures.unread import Unread
+from gdbext.units import VirtAddr, Word64, hex_address
+
+
+def report_unread_heap(heap: Unread) -> CheckReport:
+    """The report on a heap that could not be read: HEAP00 is broken, unless it is absent; all else is skipped."""
+    if heap.absent:
+        return not_looked_at(HEAP_RULES, f"'{heap.name}': {heap.why}")
+    finding = Finding(
+        id="HEAP00",
+        severity=Severity.ERROR,
+        title=_TITLES["HEAP00"],
+        subject="heap",
+        address=None,
+        expected=f"the heap '{heap.name}' where the profile says",
+        actual=heap.why,
+        cause="its own variables are overwritten, the page tables are broken, or the profile does not fit",
+    )
+    skipped = not_looked_at((rule for rule in HEAP_RULES if rule.id != "HEAP00"), f"'{heap.name}' cannot be read")
+    return combined((CheckReport((finding,), ("HEAP00",), ()), skipped))
+
+
+def check_magic(heap: HeapSnapshot) -> Iterator[Finding]:
+    """HEAP61: every header carries its magic."""
+    for index in np.flatnonzero(~heap.chunks.sound).tolist():
+        chunk = heap.chunks.at(index)
+        yield Finding(
+            id="HEAP61",
+            severity=Severity.ERROR,
+            title=_TITLES["HEAP61"],
+            subject="chunk",
+            address=Word64(chunk.address),
+            expected="the magic of a header",
+            actual="something else: the header is overwritten",
+            evidence=(bytes_around(heap.memory, chunk.address, heap.header), *neighbours(heap, index)),
+            cause=_overrun(heap, heap.chunks.at(index - 1) if index else None, chunk.address),
+        )
+
+    if heap.slabs is not None:
+        yield from _check_slab_magic(heap, heap.slabs)
+    if heap.chunks.closed is not None:
+        yield from _check_footers(heap, heap.chunks.closed)
+
+
+def _check_slab_magic(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
+    for slab in np.flatnonzero(~slabs.marked).tolist():
+        header = VirtAddr(int(slabs.header[slab]))
+        yield broken(
+            "slab",
+            header,
+            "the magic of a slab's header",
+            "something else: the header is overwritten",
+            "whoever used the memory in front of it wrote beyond its end, or it was freed and is still on a list",
+            (bytes_around(heap.memory, header, 32),),
+        )
+
+
+def _check_footers(heap: HeapSnapshot, closed: NDArray[np.bool_]) -> Iterator[Finding]:
+    """A footer that does not agree with a header that is right, and ends where the next chunk begins."""
+    begins = np.append(heap.chunks.address[1:], np.uint64(heap.chunks.end[-1] if len(closed) else 0))
+    good = heap.chunks.sound & heap.sensible & ((heap.ends == begins) | np.isin(heap.ends, heap.segment_ends))
+    # Whoever overwrote the next header came over this footer.
+    good &= np.append(heap.chunks.sound[1:], True) | (heap.ends != begins)
+    for index in np.flatnonzero(good & ~closed).tolist():
+        chunk = heap.chunks.at(index)
+        yield Finding(
+            id="HEAP61",
+            severity=Severity.ERROR,
+            title=_TITLES["HEAP61"],
+            subject="chunk",
+            address=Word64(chunk.address),
+            expected="a footer that agrees with the header",
+            actual="it does not",
+            evidence=(
+                bytes_around(heap.memory, VirtAddr(chunk.end), max(heap.trailer, 8)),
+                describe(chunk),
+                *neighbours(heap, index),
+            ),
+            cause="it was overrun: whoever uses it wrote beyond its end, or the footer was not renewed with the header",
+        )
+
+
+def _overrun(heap: HeapSnapshot, before: Chunk | None, address: VirtAddr) -> str:
+    """Who probably wrote over the header at an address, and what."""
+    start = f"the header at {hex_address(address)} was overwritten"
+    if before is None or before.end + heap.trailer != address:
+        return f"{start}: by a stray write, or by whoever writes in front of its chunk"
+    try:
+        written = written_over(heap.memory, VirtAddr(before.end), heap.trailer + heap.header)
+    except MemoryUnavailable:
+        return "a link was overwritten, or the memory behind it was given back"
+    chunk = f"the chunk before it, payload {hex_address(before.payload)} of {before.size} bytes,"
+    if written is None:
+        deed = "was written to after it was freed" if before.free else "was overrun"
+        return f"{start}: by a stray write, or {chunk} {deed}"
+    deed = "was written to after it was freed, and overrun" if before.free else "was overrun"
+    return f"{chunk} {deed} by {written.length}: its successor's header holds {written.what}"
+
+
+def check_tiling(heap: HeapSnapshot) -> Iterator[Finding]:
+    """HEAP60: each chunk ends where the next begins, or where its segment ends; sizes are sound."""
+    chunks, good = heap.chunks, heap.chunks.sound & heap.sensible
+    for index in np.flatnonzero(chunks.sound & ~heap.sensible).tolist():
+        yield _tiling_finding(heap, index, *_bad_size(heap, chunks.at(index)))
+    for index in heap.mismatched.tolist():
+        yield _tiling_finding(heap, index, *_mismatch(heap, index))
+    yield from _check_borders(heap, good)
+    if heap.runs is not None:
+        yield from _check_runs(heap.runs)
+
+
+def _check_runs(runs: PageRuns) -> Iterator[Finding]:
+    """Runs of pages that end where there can be no end."""
+    for run in np.flatnonzero(~runs.fits).tolist():
+        length, room = int(runs.length[run]), int(runs.room[run])
+        yield broken(
+            "run",
+            int(runs.record[run]),
+            f"a run at {hex_address(int(runs.start[run]))} of 1 to {room} pages, up to where the next begins",
+            f"{length} pages",
+            "its record was overwritten, or was set wrongly when runs were split or merged",
+        )
+
+
+def _bad_size(heap: HeapSnapshot, chunk: Chunk) -> tuple[str, str]:
+    """What is expected of the size and the place of a chunk that is not sensible, and what they are."""
+    if chunk.size < heap.minimum:
+        return f"at least {heap.minimum} bytes", f"{chunk.size} bytes"
+    if chunk.payload % heap.alignment:
+        return f"a payload aligned to {heap.alignment}", f"a payload at {hex_address(chunk.payload)}"
+    arena = ", ".join(f"{hex_address(s.start)}-{hex_address(s.end)}" for s in heap.segments)
+    return f"a chunk within {arena}", f"{hex_address(chunk.address)}-{chunk.end:#x}, {chunk.size} bytes"
+
+
+def _mismatch(heap: HeapSnapshot, index: int) -> tuple[str, str]:
+    """The same of a chunk that does not end where the next one begins."""
+    end, following = int(heap.ends[index]), int(heap.chunks.address[index + 1])
+    distance = end - following
+    how = f"overlaps it by {distance} bytes" if distance > 0 else f"leaves a gap of {-distance} bytes"
+    return f"an end at {hex_address(following)}, where the next chunk is", f"{end:#x}: {how}"
+
+
+def _tiling_finding(heap: HeapSnapshot, index: int, expected: str, actual: str) -> Finding:
+    chunk = heap.chunks.at(index)
+    return Finding(
+        id="HEAP60",
+        severity=Severity.ERROR,
+        title=_TITLES["HEAP60"],
+        subject="chunk",
+        address=Word64(chunk.address),
+        expected=expected,
+        actual=actual,
+        evidence=(describe(chunk), *neighbours(heap, index)),
+        cause="its size was overwritten, or was set wrongly when chunks were split or merged",
+    )
+
+
+def _check_borders(heap: HeapSnapshot, good: NDArray[np.bool_]) -> Iterator[Finding]:
+    """The first chunk begins a segment, the last ends one."""
+    if not heap.segments or heap.scattered:
+        return
+    if not len(heap.chunks):
+        expected, actual = "a first chunk in an arena that is not empty", "head = 0x0"
+        if heap.tiled:
+            expected, actual = "chunks", (heap.unseen if heap.lost else None) or "none"
+        yield _link_finding(heap, None, expected, actual, (), rule="HEAP60")
+        return
+    last = len(heap.chunks) - 1
+    first = int(heap.chunks.address[0])
+    if first not in heap.segment_starts:
+        yield _tiling_finding(heap, 0, "the first chunk at a segment's start", hex_address(first))
+    complete = heap.tiled or heap.unseen is None or len(heap.starts)
+    if complete and good[last] and (end := int(heap.ends[last])) not in heap.segment_ends:
+        yield _tiling_finding(heap, last, "the last chunk to end where a segment ends", f"{end:#x}")
+
+
+def check_links(heap: HeapSnapshot) -> Iterator[Finding]:
+    """HEAP63: the list ends, its links back mirror its links forward, and the tail is its last chunk."""
+    yield from _check_way(heap)
+    yield from _check_back(heap)
+    if heap.tail is None or heap.unseen is not None:
+        return
+    last = _last_of_list(heap)
+    tail = heap.chunks.at(last).address if last is not None else 0
+    if heap.tail != tail:
+        evidence = (describe(heap.chunks.at(last)),) if last is not None else ()
+        expected = f"tail = {hex_address(tail)}, the last chunk of the list"
+        finding = _link_finding(heap, None, expected, f"tail = {hex_address(heap.tail)}", evidence)
+        yield replace(finding, subject="chunk", address=Word64(heap.tail))
+
+
+def _last_of_list(heap: HeapSnapshot) -> int | None:
+    """The chunk that the tail should be; None in an empty list. (A circular list's chunks begin anywhere.)"""
+    if not len(heap.chunks):
+        return None
+    if heap.head is None:
+        return len(heap.chunks) - 1
+    return (int(np.flatnonzero(heap.chunks.address == np.uint64(heap.head))[0]) - 1) % len(heap.chunks)
+
+
+def _check_back(heap: HeapSnapshot) -> Iterator[Finding]:
+    """Each link back leads to the chunk before."""
+    chunks = heap.chunks
+    if chunks.prev is None or not len(chunks):
+        return
+    first = chunks.address[-1:] if heap.circular and heap.broken is None else np.zeros(1, dtype=np.uint64)
+    expected = np.concatenate([first, chunks.address[:-1]])
+    wrong = chunks.sound & (chunks.prev != expected)
+    wrong[heap.starts] = False  # nobody knows what is before them
+    wrong[0] &= not heap.circular or heap.broken is None
+    if heap.tiled:
+        wrong &= ~(np.isin(chunks.address, heap.segment_starts) & (chunks.prev == 0))
+    for index in np.flatnonzero(wrong).tolist():
+        yield _link_finding(
+            heap,
+            index,
+            f"prev = {hex_address(int(expected[index]))}",
+            f"prev = {hex_address(int(chunks.prev[index]))}",
+            neighbours(heap, index),
+        )
+
+
+def _check_way(heap: HeapSnapshot) -> Iterator[Finding]:
+    link = heap.broken
+    if link is None:
+        return
+    if link.source is None:
+        actual = f"head = {hex_address(link.target)}: {link.why}"
+        cause = "the heap's own variable was overwritten, or its page tables are broken"
+        yield _link_finding(heap, None, "a first chunk", actual, (), cause=cause)
+        return
+    source = int(np.flatnonzero(heap.chunks.address == np.uint64(link.source))[0])
+    if not heap.chunks.sound[source]:
+        return  # the header is overwritten: HEAP61 says so, and this follows from it
+    expected = "a link to a chunk, or 0 at the end" if link.stop is not Stop.LOOP else "a list that ends"
+    before = int(heap.starts[0]) if len(heap.starts) else len(heap.chunks)
+    seen = f"{before} chunks are seen before it, {len(heap.chunks) - before} behind it"
+    evidence = (*neighbours(heap, source), seen)
+    yield _link_finding(heap, source, expected, f"next = {hex_address(link.target)}: {link.why}", evidence)
+
+
+BAD_LINK = "a link was overwritten, or a chunk was put in or taken out without mending both sides"
+
+
+def _link_finding(  # noqa: PLR0913 - a finding has that many facts
+    heap: HeapSnapshot,
+    index: int | None,
+    expected: str,
+    actual: str,
+    evidence: tuple[str, ...],
+    *,
+    rule: str = "HEAP63",
+    cause: str = BAD_LINK,
+) -> Finding:
+    return Finding(
+        id=rule,
+        severity=Severity.ERROR,
+        title=_TITLES[rule],
+        subject="heap" if index is None else "chunk",
+        address=_own_address(heap) if index is None else Word64(heap.chunks.at(index).address),
+        expected=expected,
+        actual=actual,
+        evidence=evidence,
+        cause=cause,
+    )
+
+
+def check_counters(heap: HeapSnapshot) -> Iterator[Finding]:
+    """HEAP65: the counters say what the chunks say."""
+    counted = count_chunks(heap.chunks)
+    for counter in heap.counters:
+        expected = counted[counter.meaning]
+        if counter.value != expected:
+            yield Finding(
+                id="HEAP65",
+                severity=Severity.ERROR,
+                title=_TITLES["HEAP65"],
+                subject="counter",
+                address=Word64(counter.address) if counter.address is not None else None,
+                expected=f"{expected}, counted over the chunks",
+                actual=f"{counter.text} = {counter.value} ({counter.value - expected:+d})",
+                cause="a chunk changed without the counter (a lost update, a double free), or the other way round",
+            )
+
+
+def check_watermark(heap: HeapSnapshot) -> Iterator[Finding]:
+    """HEAP67: start <= current <= end."""
+    mark = heap.watermark
+    if mark is None or mark.start <= mark.current <= mark.end:
+        return
+    where = "beyond the end" if mark.current > mark.end else "before the start"
+    yield broken(
+        "heap",
+        mark.at,
+        f"an address from {hex_address(mark.start)} to {hex_address(mark.end)}",
+        f"{hex_address(mark.current)}, {where}",
+        "more was handed out than there is (a sum that wrapped, or a check that was left out), or it was overwritten",
+    )
+
+
+def heap_rules(heap: HeapSnapshot) -> tuple[Rule[HeapSnapshot], ...]:
+    """The rules that mean something for a heap of this kind."""
+    left_out = set() if heap.watermark is not None else {"HEAP67"}
+    left_out |= {"HEAP60", "HEAP61", "HEAP62", "HEAP64", "HEAP65"} if heap.kind == "bump" else set()
+    never_searched = heap.watermark is not None and not heap.coalesces and heap.index is None
+    left_out |= {"HEAP62"} if heap.scattered or never_searched else set()
+    left_out |= {"HEAP66"} if heap.slabs is None else set()
+    left_out |= {"HEAP61"} if (heap.scattered or heap.kind == "buddy") and not heap.has_magic else set()
+    links = heap.kind == "list" or heap.chunks.prev is not None or heap.tail is not None
+    return tuple(rule for rule in HEAP_RULES if rule.id not in left_out and (links or rule.id != "HEAP63"))
+
+
+def _own_address(heap: HeapSnapshot) -> Word64 | None:
+    """What a finding about the heap as a whole names."""
+    if heap.head is not None:
+        return Word64(heap.head)
+    return Word64(heap.segments[0].start) if heap.segments else None
+
+
+def _no_magic(heap: HeapSnapshot) -> str | None:
+    return None if heap.has_magic or heap.chunks.closed is not None else "the profile names no magic"
+
+
+def _no_fills(heap: HeapSnapshot) -> str | None:
+    return None if heap.fills else "the profile names neither poison nor redzones, or the kernel was booted without"
+
+
+def _nothing_about_free(heap: HeapSnapshot) -> str | None:
+    if heap.coalesces or heap.wrong_nodes is not None or heap.index is not None or heap.rover is not None:
+        return None
+    return "the profile does not say that this heap coalesces, nor by what it finds free chunks"
+
+
+def _not_countable(heap: HeapSnapshot) -> str | None:
+    if not heap.counters:
+        return "the profile names no counters"
+    if heap.unseen is not None:
+        return "not all chunks are seen, so they cannot be counted"
+    if not heap.sound:
+        return "a header is overwritten, so what it says cannot be counted"
+    return None if heap.fits.all() else "a size is wrong, so bytes cannot be counted"
+
+
+def _end_not_known(heap: HeapSnapshot) -> tuple[str, ...]:
+    if heap.tail is not None or heap.segments:
+        return ()
+    return ("the profile names no tail and no segments: a list that was cut short looks whole",)
+
+
+def _not_told(heap: HeapSnapshot) -> tuple[str, ...]:
+    """Where free chunks and used ones cannot be told apart."""
+    return () if heap.tells_free else (f"'{heap.name}': {heap.unseen}",)
+
+
+def _not_seen(heap: HeapSnapshot) -> tuple[str, ...]:
+    """The addresses in which no chunks can be told."""
+    return tuple(
+        f"{hex_address(lost.start)}-{hex_address(lost.end)} of '{heap.name}' is not seen: {lost.why}"
+        for lost in heap.lost
+        if lost.end - lost.start > heap.header
+    )
+
+
+_TITLES = {
+    "HEAP00": "the heap can be read",
+    "HEAP60": "chunks tile their arena",
+    "HEAP61": "headers carry their magic, footers agree with them",
+    "HEAP62": "free chunks are merged, and found once each where they belong",
+    "HEAP63": "links agree with each other",
+    "HEAP64": "freed memory and fences are untouched",
+    "HEAP65": "counters agree with the chunks",
+    "HEAP66": "slabs and their free objects are where they belong",
+    "HEAP67": "what has been handed out lies between start and end",
+}
+
+HEAP_RULES: tuple[Rule[HeapSnapshot], ...] = (
+    Rule("HEAP00", _TITLES["HEAP00"], lambda heap: ()),
+    Rule("HEAP61", _TITLES["HEAP61"], check_magic, _no_magic),
+    Rule("HEAP60", _TITLES["HEAP60"], check_tiling, partly=_not_seen),
+    Rule("HEAP63", _TITLES["HEAP63"], check_links, partly=_end_not_known),
+    Rule("HEAP62", _TITLES["HEAP62"], check_free, _nothing_about_free, _not_told),
+    Rule("HEAP64", _TITLES["HEAP64"], check_fills, _no_fills),
+    Rule("HEAP65", _TITLES["HEAP65"], check_counters, _not_countable),
+    Rule("HEAP66", _TITLES["HEAP66"], check_slabs),
+    Rule("HEAP67", _TITLES["HEAP67"], check_watermark),
+)
+"""The rules of a heap of chunks, root causes before their consequences."""

@@ -1,0 +1,184 @@
+"""A heap as one map: what each of its bytes is, chunk after chunk, and what lies between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdbext.checks.physical.frame_map import Ranges, coverage
+from gdbext.heap.snapshot import U64, HeapSnapshot
+from gdbext.structures.unread import Unread
+from gdbext.units import VirtAddr, hex_address, human_size
+from gdbext.x86.runs import Runs
+
+WIDEST = 1 << 61
+"""No heap's addresses are so far apart."""
+
+
+class Part(Enum):
+    """What a byte of a heap is; of several that apply, the first.
+
+    ``UNKNOWN``: a chunk whose header is overwritten, or a place where no chunks can be told. ``OVERHEAD``: headers,
+    footers, and what else slabs and runs of pages have beside their chunks. ``AHEAD``: above the watermark.
+    ``NOBODYS``: room between chunks that lie scattered. ``OUTSIDE``: between two segments.
+    """
+
+    TWICE = "in two chunks"
+    MISSING = "used, not mapped"
+    UNMAPPED = "not mapped"
+    UNKNOWN = "unknown"
+    USED = "used"
+    FREE = "free"
+    OVERHEAD = "overhead"
+    AHEAD = "not handed out"
+    NOBODYS = "nobody's"
+    OUTSIDE = "not the heap's"
+
+
+@dataclass(frozen=True)
+class HeapMap:
+    """The addresses from ``start`` up to ``end`` as stretches: the first of each, and its state, a `Part`'s name.
+
+    ``sizes`` are the bytes of each state. ``chunks`` are all that are seen, ``outside`` how many of them lie at other
+    addresses than the heap's segments; they are not in the map. ``why_incomplete`` says why not all are seen.
+    """
+
+    name: str
+    kind: str
+    start: VirtAddr
+    end: VirtAddr
+    chunks: int
+    outside: int
+    why_incomplete: str | None
+    sizes: dict[str, int]
+    begins: tuple[VirtAddr, ...]
+    states: tuple[str, ...]
+
+
+def heap_map(heap: HeapSnapshot, runs: Runs | None, window: tuple[int, int] | None = None) -> HeapMap | Unread:
+    """What a heap's addresses are, or those of them in a window; ``runs``: all that is mapped (None: paging is off)."""
+    start, end = _span(heap)
+    if end - start >= WIDEST:
+        far = f"{hex_address(start)} to {hex_address(end)} is too much to draw: {human_size(end - start)}"
+        return Unread(heap.name, heap.kind, f"its segments cannot be right: {far}", absent=False)
+    if window is not None:
+        start, end = max(start, window[0]), min(end, window[1])
+    layers = _Layers(heap, runs, start, max(start, end))
+    begin, state = layers.composed()
+    names = [part.value for part in Part]
+    sizes = np.zeros(len(names), dtype=np.int64)
+    np.add.at(sizes, state, np.diff(np.append(begin, layers.size)))
+    return HeapMap(
+        name=heap.name,
+        kind=heap.kind,
+        start=VirtAddr(start),
+        end=VirtAddr(max(start, end)),
+        chunks=len(heap.chunks),
+        outside=int((~layers.touching).sum()) if window is None else 0,
+        why_incomplete=heap.unseen,
+        sizes={name: size for name, size in zip(names, sizes.tolist(), strict=True) if size},
+        begins=tuple(map(VirtAddr, (begin.astype(U64) + U64(start)).tolist())),
+        states=tuple(np.array(names, dtype=object)[state].tolist()),
+    )
+
+
+def _span(heap: HeapSnapshot) -> tuple[int, int]:
+    """The first address of a heap and the one behind its last; where no segments are known, of its chunks."""
+    known = [(int(s.start), int(s.end)) for s in heap.segments]
+    if heap.watermark is not None:
+        known.append((int(heap.watermark.start), int(heap.watermark.end)))
+    known = [(start, end) for start, end in known if start < end]
+    if not known and len(heap.chunks):
+        begin, until = heap.chunks.address[heap.sensible], heap.ends[heap.sensible]
+        known = [(int(begin.min()), int(until.max()))] if len(begin) else []
+    return (min(start for start, _ in known), max(end for _, end in known)) if known else (0, 0)
+
+
+class _Layers:
+    """What is laid over each other: ranges of addresses, counted from the start of the map and cut to it."""
+
+    def __init__(self, heap: HeapSnapshot, runs: Runs | None, start: int, end: int) -> None:
+        self.size = end - start
+        self._heap, self._start, self._end = heap, start, end
+        chunks = heap.chunks
+        self._until = np.where(chunks.size < 0, chunks.payload, np.maximum(heap.ends, chunks.address))
+        if not chunks.sound.all():
+            self._until = np.where(chunks.sound, self._until, self._next_chunks())
+        self.touching = (chunks.address < U64(end)) & (self._until > U64(start))
+        self._whole = self._ranges(chunks.address, self._until)
+        payload_end = np.minimum(np.maximum(chunks.end, chunks.payload), self._until)
+        self._payload = self._ranges(chunks.payload, payload_end)
+        self._segments = self._of([(s.start, s.end) for s in heap.segments])
+        self._mapped = self._of([(start, end)]) if runs is None else self._mapped_in(runs)
+
+    def _next_chunks(self) -> NDArray[np.uint64]:
+        """Where the chunk behind each begins by address, or the segment ends: so far one without a size may reach."""
+        ends = np.array([s.end for s in self._heap.segments], dtype=U64)
+        begin = np.sort(np.concatenate([self._heap.chunks.address, ends]))
+        at = np.searchsorted(begin, self._heap.chunks.address, side="right")
+        following: NDArray[np.uint64] = np.append(begin, self._heap.chunks.payload.max())[at]
+        return following
+
+    def _ranges(self, start: NDArray[np.uint64], end: NDArray[np.uint64]) -> Ranges:
+        """Ranges of addresses as offsets; those outside the map are empty."""
+        low, high = U64(self._start), U64(self._end)
+        cut = (np.clip(bound.astype(U64), low, high) - low for bound in (start, end))
+        first, last = (bound.astype(np.int64) for bound in cut)
+        return np.stack([first, np.maximum(first, last)], axis=1)
+
+    def _of(self, ranges: list[tuple[int, int]]) -> Ranges:
+        bounds = np.array(ranges, dtype=U64).reshape(-1, 2)
+        return self._ranges(bounds[:, 0], bounds[:, 1])
+
+    def _mapped_in(self, runs: Runs) -> Ranges:
+        """What is mapped of the heap's addresses."""
+        first = int(np.searchsorted(runs.end, U64(self._start)))
+        last = int(np.searchsorted(runs.start, U64(self._end)))
+        return self._ranges(runs.start[first:last], runs.end[first:last] + U64(1))
+
+    def _own(self) -> Ranges:
+        """Slabs and runs of pages, where chunks lie scattered."""
+        pieces = self._heap.pieces if self._heap.scattered else None
+        return self._of([]) if pieces is None else self._ranges(pieces.start, pieces.end)
+
+    def composed(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the stretches begin, and each one's state as its number in `Part`."""
+        if not self.size:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        heap, own, mark = self._heap, self._own(), self._heap.watermark
+        sound, free = heap.chunks.sound, heap.chunks.free
+        lost = self._of([(gap.start, gap.end) for gap in heap.lost])
+        ahead = self._of([] if mark is None else [(mark.current, mark.end)])
+        taken = self._of([(mark.start, mark.current)] if mark is not None and heap.kind == "bump" else [])
+        layers = (self._whole, self._payload, self._segments, own, lost, ahead, taken, self._mapped)
+        # Not np.unique: it hashes, which takes six times as long as to sort.
+        borders = np.sort(np.concatenate([[0], *(layer.ravel() for layer in layers)]))
+        borders = borders[np.append(True, borders[1:] != borders[:-1]) & (borders < self.size)]
+
+        def covered(ranges: Ranges) -> NDArray[np.bool_]:
+            return coverage(borders, ranges) > 0
+
+        whole = coverage(borders, self._whole[sound])
+        used = covered(self._payload[sound & ~free]) | covered(taken)
+        here = covered(self._mapped)
+        inside = covered(self._segments)
+        conditions = {
+            Part.TWICE: whole > 1,
+            Part.MISSING: used & ~here,
+            Part.UNMAPPED: ~here,
+            Part.UNKNOWN: (covered(self._whole[~sound]) | covered(lost)) & (whole == 0),
+            Part.USED: used,
+            Part.FREE: covered(self._payload[sound & free]),
+            Part.OVERHEAD: (whole > 0) | covered(own),
+            Part.AHEAD: covered(ahead),
+            Part.NOBODYS: inside & heap.scattered,
+            Part.OUTSIDE: ~inside,
+        }
+        rest = np.full(len(borders), list(Part).index(Part.UNKNOWN))  # in a segment that chunks should fill
+        held = np.array([conditions[part] for part in Part])
+        state = np.where(held.any(axis=0), held.argmax(axis=0), rest)
+        first = np.append(True, state[1:] != state[:-1])
+        return borders[first], state[first]

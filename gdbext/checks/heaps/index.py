@@ -1,0 +1,312 @@
+"""HEAP62: free neighbours are merged, and what a heap finds free chunks by holds each of them once, in its place."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdbext.checks.finding import Finding
+from gdbext.checks.heaps.buddy import check_nodes
+from gdbext.checks.heaps.wording import broken, describe, neighbours
+from gdbext.heap.index import NOBODY, Bin, FreeIndex, FreeTree, Rover
+from gdbext.heap.snapshot import HeapSnapshot
+from gdbext.structures.chain import Break
+from gdbext.units import hex_address
+
+_BAD_LINK = "somebody wrote into a chunk after it was freed, or it was freed twice"
+
+
+def check_free(heap: HeapSnapshot) -> Iterator[Finding]:
+    """HEAP62 as a whole."""
+    if heap.coalesces:
+        yield from _unmerged(heap)
+    if heap.wrong_nodes is not None:
+        yield from check_nodes(heap.wrong_nodes)
+    if heap.rover:
+        yield from _rover(heap)
+    if heap.index is None:
+        return
+    for found in heap.index.bins:
+        yield from _bin(heap, found)
+    if heap.index.tree is not None:
+        yield from _tree(heap, heap.index.tree)
+    yield from _members(heap, heap.index)
+
+
+def _unmerged(heap: HeapSnapshot) -> Iterator[Finding]:
+    """Two neighbours that are both free."""
+    chunks, at = heap.chunks, heap.pairs
+    free = chunks.free & chunks.sound
+    for index in at[free[at] & free[at + 1] & (heap.ends[at] == chunks.address[at + 1])].tolist():
+        yield broken(
+            "chunk",
+            int(chunks.address[index]),
+            "free neighbours merged into one chunk",
+            "two free chunks side by side",
+            "freeing one of them did not merge it, or a flag was overwritten (a used chunk is now free)",
+            (describe(chunks.at(index)), describe(chunks.at(index + 1))),
+        )
+
+
+def _rover(heap: HeapSnapshot) -> Iterator[Finding]:
+    """The chunk where the next search begins is one."""
+    if heap.unseen is None and np.uint64(heap.rover or 0) not in heap.chunks.address:
+        yield broken(
+            "heap",
+            heap.rover,
+            "a chunk where the next search begins",
+            f"it begins at {hex_address(heap.rover or 0)}, where no chunk begins",
+            "the chunk that it was left on has been merged into another, or was handed out whole and split anew",
+            _holding(heap, heap.rover or 0),
+        )
+
+
+def _holding(heap: HeapSnapshot, address: int) -> tuple[str, ...]:
+    """The chunk that an address lies in, and its neighbours."""
+    chunks = heap.chunks
+    inside = np.flatnonzero((chunks.address <= np.uint64(address)) & (heap.ends > np.uint64(address)))
+    if not len(inside):
+        return ("no chunk holds that address",)
+    index = int(inside[0])
+    return (f"it lies in {describe(chunks.at(index))}", *neighbours(heap, index))
+
+
+def _link(heap: HeapSnapshot, what: str, at: int | None, link: Break) -> Finding:
+    """A link of an index that leads nowhere."""
+    source = f"the chunk at {hex_address(link.source)}" if link.source is not None else "the heap's own variable"
+    return broken(
+        "chunk" if link.source is not None else "heap",
+        link.source if link.source is not None else at,
+        f"a link to a free chunk that is not on {what} yet, or the link that ends it",
+        f"it leads to {hex_address(link.target)}: {link.why}",
+        _BAD_LINK,
+        (f"{what}, the link is that of {source}",),
+    )
+
+
+def _bin(heap: HeapSnapshot, found: Bin) -> Iterator[Finding]:
+    """A list: its links, what belongs on it, its order, its length."""
+    chunks, what = heap.chunks, f"list {found.name} of '{heap.name}'"
+    if found.broken is not None:
+        yield _link(heap, what, found.link_at, found.broken)
+    yield from _back(heap, found, what)
+    sizes = chunks.size[found.members]
+    outside = np.zeros(len(sizes), dtype=np.bool_)
+    if found.low is not None:
+        outside |= sizes < found.low
+    if found.high is not None:
+        outside |= sizes >= found.high
+    outside &= (chunks.sound & heap.fits)[found.members]  # of others HEAP60 tells
+    for number in found.members[outside].tolist():
+        yield broken(
+            "chunk",
+            int(chunks.address[number]),
+            f"{_range(found)} on {what}",
+            f"{int(chunks.size[number])} bytes",
+            "it was put on the list of another size, or its size changed while it was on it",
+            neighbours(heap, number),
+        )
+    yield from _sorted(heap, found, what)
+    if found.length is not None and found.broken is None and found.length.value != len(found.members):
+        yield broken(
+            "counter",
+            found.length.address,
+            f"{len(found.members)}, counted along {what}",
+            f"{found.length.text} = {found.length.value}",
+            "a chunk was put on the list or taken off without counting",
+        )
+    if found.rover is not None and found.broken is None:
+        yield from _list_rover(heap, found, found.rover, what)
+
+
+def _list_rover(heap: HeapSnapshot, found: Bin, rover: Rover, what: str) -> Iterator[Finding]:
+    """The next search in a list begins on it, or at its start."""
+    if rover.number != NOBODY and rover.number not in found.members:
+        yield broken(
+            "heap",
+            rover.at,
+            f"a chunk on {what}, where the next search begins",
+            f"it begins at {hex_address(rover.link)}, which is not on it",
+            "the chunk that it was left on was taken off the list, or merged into another",
+            _holding(heap, rover.link),
+        )
+
+
+def _range(found: Bin) -> str:
+    low = "any number of" if found.low is None else f"at least {found.low}"
+    return f"{low} bytes" + ("" if found.high is None else f" and fewer than {found.high}")
+
+
+def _back(heap: HeapSnapshot, found: Bin, what: str) -> Iterator[Finding]:
+    """Links back mirror the links forward; a first one may lead to the list itself."""
+    if found.back is None or not len(found.members):
+        return
+    first = found.members[-1:] if found.circular and found.broken is None else found.back[:1]
+    expected = np.concatenate([first, found.members[:-1]])
+    for at in np.flatnonzero(found.back != expected).tolist():
+        number = int(found.members[at])
+        yield broken(
+            "chunk",
+            int(heap.chunks.address[number]),
+            f"a link back to chunk {hex_address(int(heap.chunks.address[expected[at]]))}, on {what}",
+            "it leads elsewhere",
+            "a chunk was put in or taken out without mending both of its neighbours, or written to after it was freed",
+            (describe(heap.chunks.at(number)),),
+        )
+
+
+def _sorted(heap: HeapSnapshot, found: Bin, what: str) -> Iterator[Finding]:
+    if found.sorted == "nothing":
+        return
+    keys = (heap.chunks.address if found.sorted == "address" else heap.chunks.size)[found.members]
+    for at in np.flatnonzero(keys[1:] < keys[:-1]).tolist():
+        number = int(found.members[at + 1])
+        yield broken(
+            "chunk",
+            int(heap.chunks.address[number]),
+            f"rising order of {found.sorted} on {what}",
+            f"it comes behind chunk {hex_address(int(heap.chunks.address[found.members[at]]))}",
+            "it was put in at the wrong place",
+            (describe(heap.chunks.at(number)),),
+        )
+
+
+def _members(heap: HeapSnapshot, index: FreeIndex) -> Iterator[Finding]:
+    """Each free chunk is in the index once, and no other chunk is."""
+    chunks, times = heap.chunks, index.times(len(heap.chunks))
+    for number in np.flatnonzero(chunks.sound & ~chunks.free & (times > 0)).tolist():
+        yield broken(
+            "chunk",
+            int(chunks.address[number]),
+            "only free chunks among those that are searched",
+            "it is there, and marked used",
+            "it was handed out and not taken off, or its flag was overwritten: it will be handed out twice",
+            (describe(chunks.at(number)), *neighbours(heap, number)),
+        )
+    for number in np.flatnonzero(times > 1).tolist():
+        yield broken(
+            "chunk",
+            int(chunks.address[number]),
+            "each free chunk once among those that are searched",
+            f"it is there {int(times[number])} times",
+            "it was freed twice, or put on a second list without leaving the first",
+            (describe(chunks.at(number)),),
+        )
+    if not index.whole or heap.unseen is not None:
+        return
+    for number in np.flatnonzero(chunks.sound & chunks.free & (times == 0)).tolist():
+        yield broken(
+            "chunk",
+            int(chunks.address[number]),
+            "every free chunk among those that are searched",
+            "it is not there",
+            "it was freed or split off without being put there: it is never found again; or its flag was overwritten",
+            (describe(chunks.at(number)), *neighbours(heap, number)),
+        )
+
+
+def _tree(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Finding]:
+    """A tree: its links, its order, and what keeps it flat."""
+    what = f"the tree of '{heap.name}'"
+    for link in tree.broken:
+        yield _link(heap, what, None, link)
+    if tree.parent is not None:
+        wrong = tree.parent[tree.members] != tree.up
+        for number, up in zip(tree.members[wrong].tolist(), tree.up[wrong].tolist(), strict=True):
+            above = "nobody: it is the root" if up == NOBODY else f"chunk {hex_address(int(heap.chunks.address[up]))}"
+            yield _node(heap, number, f"a link up to {above}", "it leads elsewhere")
+    yield from _order(heap, tree)
+    if not tree.broken:
+        yield from _flat(heap, tree)
+    if tree.count is not None and not tree.broken and tree.count.value != len(tree.members):
+        yield broken(
+            "counter",
+            tree.count.address,
+            f"{len(tree.members)}, counted in {what}",
+            f"{tree.count.text} = {tree.count.value}",
+            "a chunk was put into the tree or taken out without counting",
+        )
+
+
+def _node(heap: HeapSnapshot, number: int, expected: str, actual: str) -> Finding:
+    cause = "the tree was turned or mended wrongly, or somebody wrote into the chunk after it was freed"
+    return broken(
+        "chunk", int(heap.chunks.address[number]), expected, actual, cause, (describe(heap.chunks.at(number)),)
+    )
+
+
+def _order(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Finding]:
+    """No key is less than one that comes before it."""
+    order = _in_order(tree)
+    keys = tree.key[order]
+    for at in np.flatnonzero(keys[1:] < keys[:-1]).tolist():
+        number, before = int(order[at + 1]), int(order[at])
+        address = hex_address(int(heap.chunks.address[before]))
+        expected = f"at least {int(keys[at])}, which chunk {address} before it in the tree has"
+        yield _node(heap, number, expected, f"{int(keys[at + 1])}")
+
+
+def _in_order(tree: FreeTree) -> NDArray[np.int64]:
+    """The members from the least to the largest. (A member that is reached twice comes once.)"""
+    inside = _kids(tree)
+    order: list[int] = []
+    path: list[int] = []
+    at = int(tree.members[0]) if len(tree.members) else NOBODY
+    while path or at != NOBODY:
+        while at != NOBODY:
+            path.append(at)
+            at = inside[0].get(at, NOBODY)
+        at = path.pop()
+        order.append(at)
+        at = inside[1].get(at, NOBODY)
+    return np.array(order, dtype=np.int64)
+
+
+def _kids(tree: FreeTree) -> tuple[dict[int, int], dict[int, int]]:
+    """Which members hang to the left and to the right of which."""
+    kids: tuple[dict[int, int], dict[int, int]] = ({}, {})
+    for number, up in zip(tree.members.tolist(), tree.up.tolist(), strict=True):
+        if up != NOBODY:
+            kids[int(tree.left[up] != number)][up] = number
+    return kids
+
+
+def _flat(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Finding]:
+    if tree.kind == "avl":
+        yield from _avl(heap, tree)
+    elif tree.kind == "redblack":
+        yield from _redblack(heap, tree)
+
+
+def _avl(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Finding]:
+    """Both sides of a node are as high as each other, or one is higher by one; the node says so."""
+    left, right = _kids(tree)
+    heights: dict[int, int] = {NOBODY: 0}
+    for number in tree.members[::-1].tolist():
+        sides = heights[left.get(number, NOBODY)], heights[right.get(number, NOBODY)]
+        heights[number] = 1 + max(sides)
+        if abs(sides[0] - sides[1]) > 1:
+            yield _node(heap, number, "sides that differ by one in height at most", f"{sides[0]} and {sides[1]}")
+        if tree.rank is None:
+            continue
+        right_one = heights[number] if tree.ranks == "height" else sides[1] - sides[0]
+        if int(tree.rank[number]) != right_one:
+            yield _node(heap, number, f"{tree.ranks} {right_one}", f"it records {int(tree.rank[number])}")
+
+
+def _redblack(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Finding]:
+    """The root is black, no red node hangs below a red one, and every way down has as many black nodes."""
+    if tree.rank is None or not len(tree.members):
+        return
+    red, (left, right) = tree.rank != 0, _kids(tree)
+    if red[tree.members[0]]:
+        yield _node(heap, int(tree.members[0]), "a black root", "it is red")
+    below = (tree.up != NOBODY) & red[tree.members] & red[tree.up]
+    for number in tree.members[below].tolist():
+        yield _node(heap, number, "black, or below a black one", "it is red, and hangs below a red one")
+    blacks: dict[int, int] = {NOBODY: 1}
+    for number in tree.members[::-1].tolist():
+        sides = blacks[left.get(number, NOBODY)], blacks[right.get(number, NOBODY)]
+        blacks[number] = max(sides) + int(not red[number])
+        if sides[0] != sides[1]:
+            yield _node(heap, number, "as many black nodes on every way down", f"{sides[0]} on the left, {sides[1]}")

@@ -1,0 +1,190 @@
+"""Where pointers to chunks may stand outside of heaps: the kernel's variables, registers, stacks in use, and what the
+profile names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from gdbext.errors import DescriptionError, MemoryUnavailable
+from gdbext.heap.reach import Words
+from gdbext.heap.snapshot import HeapSnapshot
+from gdbext.machine.tables import GeneralRegisters
+from gdbext.pmm.snapshot import places_of
+from gdbext.profile.binding.heaps import BoundHeap
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.pointers import RootRanges
+from gdbext.symbols.model import Section, Symbols
+from gdbext.units import FRAME_SIZE, WORD_MASK, VirtAddr, round_down
+from gdbext.x86.virtual import PagedMemory
+
+MOST_RANGES = 1 << 16
+MOST_STACK = 1 << 16
+"""So many bytes of a stack are looked at that nobody names."""
+
+Range = tuple[int, int]
+"""Virtual addresses, the second exclusive."""
+
+
+@dataclass(frozen=True)
+class Root:
+    """A range in which pointers count; ``stack``: below a stack pointer into it nothing does."""
+
+    start: int
+    end: int
+    stack: bool
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Where the search begins: ranges of memory, and ``words`` that processors have in registers.
+
+    ``left_out`` says what could not be looked at.
+    """
+
+    ranges: tuple[Range, ...]
+    words: Words
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RootInputs:
+    """What roots are found with. ``bound`` are the profile's heaps, ``heaps`` those that could be read."""
+
+    symbols: Symbols
+    described: tuple[RootRanges[Expression], ...]
+    registers: GeneralRegisters
+    heaps: tuple[HeapSnapshot, ...]
+    bound: tuple[BoundHeap, ...]
+    memory: PagedMemory
+
+
+def find_roots(inputs: RootInputs) -> Roots:
+    """All roots; what belongs to heaps is none."""
+    sections = inputs.symbols.sections()
+    left_out = [] if sections else ["the kernel's variables: its file names no sections"]
+    left_out += [inputs.registers.doubt] if inputs.registers.doubt else []
+    named = [_of_section(section) for section in sections if section.writable]
+    for one in inputs.described:
+        try:
+            named += _of_profile(one, inputs.memory)
+        except (MemoryUnavailable, DescriptionError) as error:
+            left_out.append(f"[roots.{one.table}]: {error}")
+    stacks, dead = _stacks(inputs, named)
+    handed_out = [(int(h.watermark.start), int(h.watermark.current)) for h in inputs.heaps if h.watermark and _bare(h)]
+    wanted = [(root.start, root.end) for root in named] + stacks
+    ranges = [*without(joined(wanted), [*dead, *heaps_own(inputs)]), *handed_out]
+    words = {value & WORD_MASK for values in inputs.registers.processors for value in values.values()}
+    return Roots(tuple(joined(ranges)), np.array(sorted(words), dtype=np.uint64), tuple(left_out))
+
+
+def _bare(heap: HeapSnapshot) -> bool:
+    """Whether nothing is known of a heap's chunks: then all that was handed out counts as reached."""
+    return heap.kind == "bump"
+
+
+def _of_section(section: Section) -> Root:
+    return Root(section.address, section.address + section.size, "stack" in section.name)
+
+
+def _of_profile(described: RootRanges[Expression], memory: PagedMemory) -> list[Root]:
+    """The ranges that one table of the profile names. Raises MemoryUnavailable, DescriptionError."""
+    places: Iterable[VirtAddr | None] = [None]
+    if not described.single:
+        places = places_of(described, memory, f"[roots.{described.table}]", MOST_RANGES)
+    found = []
+    for at in places:
+        if described.when is None or described.when.evaluate(memory, at):
+            start, end = (e.evaluate(memory, at) & WORD_MASK for e in (described.start, described.end))
+            stack = described.stack is not None and bool(described.stack.evaluate(memory, at))
+            found += [Root(start, end, stack)] if start < end else []
+    return found
+
+
+def _stacks(inputs: RootInputs, named: list[Root]) -> tuple[list[Range], list[Range]]:
+    """Stacks in use that are not among the roots yet, and the parts of roots that are below stack pointers."""
+    live, dead = [], []
+    for registers in inputs.registers.processors:
+        pointer = registers.get("rsp")
+        if pointer is None:
+            continue
+        around = next((root for root in named if root.start <= pointer < root.end), None)
+        if around is None:
+            live += _mapped_from(pointer, inputs.memory)
+        else:
+            dead.append((_floor(pointer, around, inputs.symbols), pointer))
+    return live, dead
+
+
+def _floor(pointer: int, around: Root, symbols: Symbols) -> int:
+    """Where the stack begins that a stack pointer is in: there may be other variables below it."""
+    if around.stack:
+        return around.start
+    held = symbols.name_at(VirtAddr(pointer))
+    return pointer if held is None else max(around.start, pointer - held[1])
+
+
+def _mapped_from(pointer: int, memory: PagedMemory) -> list[Range]:
+    """A stack that nobody names, from its pointer on as far as it is mapped without a gap."""
+    end = pointer
+    for start, _, length in memory.pieces(VirtAddr(round_down(pointer, FRAME_SIZE)), MOST_STACK):
+        if start > end:
+            break
+        end = start + length
+    return [(pointer, end)] if end > pointer else []
+
+
+def heaps_own(inputs: RootInputs) -> list[Range]:
+    """What belongs to heaps: their memory, and the variables that they find it by."""
+    own = [(int(s.start), int(s.end)) for heap in inputs.heaps for s in heap.segments]
+    for heap in inputs.heaps:
+        if not heap.segments and len(heap.chunks):
+            own += zip(heap.chunks.address.tolist(), heap.ends.tolist(), strict=True)
+    return own + [one for heap in inputs.bound for one in _variables(heap, inputs.memory)]
+
+
+def _variables(described: Any, memory: PagedMemory) -> Iterator[Range]:
+    """The variables that the expressions of a heap name."""
+    values = [getattr(described, field.name) for field in fields(described)]
+    for value in values:
+        for one in value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else (value,):
+            if isinstance(one, Expression) and one.is_lvalue:
+                try:
+                    start = int(one.address(memory))
+                    yield start, start + one.type.size
+                except (MemoryUnavailable, DescriptionError):
+                    continue  # it is about a chunk, or cannot be read now
+            elif is_dataclass(one) and not isinstance(one, type):
+                yield from _variables(one, memory)
+
+
+def joined(ranges: Iterable[Range]) -> list[Range]:
+    """The same addresses in order, each once."""
+    found: list[Range] = []
+    for start, end in sorted(ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        elif start < end:
+            found.append((start, end))
+    return found
+
+
+def without(ranges: list[Range], holes: Iterable[Range]) -> list[Range]:
+    """What is left of ranges in order, each once, where holes are cut into them."""
+    found, at, cuts = [], 0, joined(holes)
+    for start, end in ranges:
+        while at < len(cuts) and cuts[at][1] <= start:
+            at += 1
+        number, begin = at, start
+        while number < len(cuts) and cuts[number][0] < end:
+            if begin < cuts[number][0]:
+                found.append((begin, cuts[number][0]))
+            begin = min(end, max(begin, cuts[number][1]))
+            number += 1
+        if begin < end:
+            found.append((begin, end))
+    return found

@@ -1,0 +1,309 @@
+"""HEAP66: slabs are on the lists where they belong, and their lists of free objects lead to free objects, once each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdbext.checks.finding import Finding
+from gdbext.checks.heaps.wording import broken, text_in
+from gdbext.heap.slab import NOBODY, CacheFound, ListFound, Slabs
+from gdbext.heap.slab_objects import USED, FreeBreak
+from gdbext.heap.snapshot import U64, HeapSnapshot, bytes_around
+from gdbext.units import VirtAddr, hex_address
+
+
+def check_slabs(heap: HeapSnapshot) -> Iterator[Finding]:
+    """HEAP66, everything that belongs to it."""
+    slabs = heap.slabs
+    assert slabs is not None
+    yield from _headers(heap, slabs)
+    yield from _lists(heap, slabs)
+    yield from _free_lists(heap, slabs)
+    yield from _counts(slabs)
+    yield from _places(slabs)
+    yield from _pages(heap, slabs)
+
+
+def _slab(slabs: Slabs, slab: int) -> str:
+    """A slab in a few words, as evidence names it."""
+    known = f"{int(slabs.shape.capacity[slab])} objects of {int(slabs.size[slab])} bytes"
+    return f"slab {hex_address(int(slabs.header[slab]))} of {slabs.at(slab)}: {known}"
+
+
+# --- headers and lists ------------------------------------------------------------------------------------------------
+
+
+def _headers(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
+    """Headers that cannot be (those without their magic are HEAP61's); pointers back to another cache."""
+    for slab in np.flatnonzero(slabs.marked & ~slabs.sound).tolist():
+        header = int(slabs.header[slab])
+        yield broken(
+            "slab",
+            header,
+            "the header of a slab: a possible stride and capacity, objects within the heap",
+            f"first object at {hex_address(int(slabs.shape.first[slab]))}, stride {int(slabs.shape.stride[slab])}",
+            "the header was overwritten",
+            (bytes_around(heap.memory, VirtAddr(header), 32),),
+        )
+    if slabs.back is None:
+        return
+    addresses = np.array([cache.address for cache in slabs.caches], dtype=U64)
+    known = np.flatnonzero((slabs.cache != NOBODY) & slabs.marked)
+    for slab in known[slabs.back[known] != addresses[slabs.cache[known]]].tolist():
+        found = np.flatnonzero(addresses == slabs.back[slab])
+        named = f"cache {slabs.caches[int(found[0])].name}" if len(found) else hex_address(int(slabs.back[slab]))
+        yield broken(
+            "slab",
+            int(slabs.header[slab]),
+            f"a slab on a list of {slabs.at(slab)} that names it as its cache",
+            f"it names {named}",
+            "it was put on another cache's list, or its header was overwritten",
+            (_slab(slabs, slab),),
+        )
+
+
+def _lists(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
+    for one in slabs.lists:
+        name = _list_name(slabs, one)
+        if one.broken is not None:
+            # What an overwritten header leads to is a consequence of that.
+            if one.broken.source is None or slabs.sound[one.members[-1]]:
+                yield _broken_list(heap, slabs, one, name)
+        elif one.length is not None and one.length.value != len(one.members):
+            yield broken(
+                "list",
+                one.length.address,
+                f"{len(one.members)}, as many as are on {name}",
+                f"{one.length.text} = {one.length.value}",
+                "a slab was put on or taken off without the count, or the count was overwritten",
+            )
+        yield from _back_links(slabs, one, name)
+
+
+def _list_name(slabs: Slabs, one: ListFound) -> str:
+    return f"the list of {'all' if one.holds == 'any' else one.holds} slabs of cache {slabs.caches[one.cache].name}"
+
+
+def _broken_list(heap: HeapSnapshot, slabs: Slabs, one: ListFound, name: str) -> Finding:
+    assert one.broken is not None
+    source = one.broken.source
+    last = (_slab(slabs, int(one.members[-1])),) if len(one.members) else ()
+    written = text_in(one.broken.target.to_bytes(8, "little"))
+    return broken(
+        "slab" if source is not None else "list",
+        source if source is not None else one.at,
+        f"{name} to lead from slab to slab to its end",
+        f"a link to {hex_address(one.broken.target)}: {one.broken.why}",
+        f"the link was overwritten with text: {written!r}" if written else "a link was overwritten",
+        (*last, f"{len(one.members)} slabs are seen before it"),
+    )
+
+
+def _back_links(slabs: Slabs, one: ListFound, name: str) -> Iterator[Finding]:
+    if one.back is None or not len(one.members):
+        return
+    headers = slabs.header[one.members]
+    expected = np.concatenate([np.zeros(1, dtype=U64), headers[:-1]])
+    for at in np.flatnonzero((one.back != expected) & slabs.sound[one.members]).tolist():
+        yield broken(
+            "slab",
+            int(headers[at]),
+            f"prev = {hex_address(int(expected[at]))} on {name}",
+            f"prev = {hex_address(int(one.back[at]))}",
+            "a link was overwritten, or a slab was put in or taken out without mending both sides",
+            tuple(_slab(slabs, int(one.members[i])) for i in (at - 1, at, at + 1) if 0 <= i < len(one.members)),
+        )
+
+
+# --- free objects -----------------------------------------------------------------------------------------------------
+
+
+def _free_lists(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
+    for found in slabs.free.breaks:
+        if found.number >= 0:
+            yield _again(slabs, found)
+        else:
+            yield _astray(heap, slabs, found)
+    objects = slabs.objects
+    seen: set[int] = set()
+    for index in slabs.free.missed.tolist():
+        slab = int(objects.slab[index])
+        if slab not in seen:
+            seen.add(slab)
+            yield broken(
+                "object",
+                int(objects.address[index]),
+                "an object that is not marked as used on its slab's list of free ones",
+                f"the list does not lead to object {int(objects.number[index])}",
+                "it was taken without being marked, or the list was cut short: nobody will get it again",
+                (_slab(slabs, slab),),
+            )
+
+
+def _object(slabs: Slabs, slab: int, number: int) -> int:
+    """An object's address, whether or not there is one of that number."""
+    return int(slabs.shape.first[slab]) + number * int(slabs.shape.stride[slab])
+
+
+def _again(slabs: Slabs, found: FreeBreak) -> Finding:
+    before = "first" if found.source is None else f"object {found.source}, {_object_text(slabs, found, found.source)},"
+    return broken(
+        "object",
+        _object(slabs, found.slab, found.number),
+        "a list of free objects that has each once, and ends",
+        f"{before} leads to object {found.number}, which came before: the list runs in a circle",
+        "this object was freed twice, or was used after it was freed and a link in it overwritten",
+        (_slab(slabs, found.slab), _reached(slabs, found)),
+    )
+
+
+def _object_text(slabs: Slabs, found: FreeBreak, number: int) -> str:
+    return hex_address(_object(slabs, found.slab, number))
+
+
+def _reached(slabs: Slabs, found: FreeBreak) -> str:
+    return f"{int(slabs.free.count[found.slab])} free objects are seen before the list breaks off"
+
+
+def _astray(heap: HeapSnapshot, slabs: Slabs, found: FreeBreak) -> Finding:
+    where = "the first" if found.source is None else f"that of object {found.source}"
+    actual = f"a link, {where}, that leads to {_target(slabs, found)}"
+    evidence = (_slab(slabs, found.slab), bytes_around(heap.memory, VirtAddr(found.at), 16), _reached(slabs, found))
+    return broken("slab", found.at, "links to free objects of the slab", actual, _why(slabs, found), evidence)
+
+
+def _target(slabs: Slabs, found: FreeBreak) -> str:
+    if found.number == USED:
+        return "an object that is marked as used"
+    return f"{found.link:#x}, where no object of the slab is"
+
+
+def _why(slabs: Slabs, found: FreeBreak) -> str:
+    """The likely cause of a link that leads to no free object of its slab."""
+    if found.number == USED:
+        return "an object was taken without being taken off the list, or a link was overwritten"
+    written = text_in(found.link.to_bytes(8, "little").rstrip(b"\0"))
+    if written:
+        return f"a link was overwritten with text: {written!r}"
+    other = _slab_at(slabs, found.link) if found.link > int(slabs.shape.capacity.max(initial=0)) else None
+    number = found.link if found.link < 1 << 32 else 0
+    other = _slab_at(slabs, _object(slabs, found.slab, number)) if other is None else other
+    if other is not None and other != found.slab:
+        return f"an object of {slabs.at(other)} was freed to {slabs.at(found.slab)}: it lies in {_slab(slabs, other)}"
+    return "a link was overwritten: by whoever used an object after it was freed, or beyond its end"
+
+
+def _slab_at(slabs: Slabs, address: int) -> int | None:
+    """The slab among whose objects an address lies."""
+    first, shape = slabs.shape.first, slabs.shape
+    length = (shape.capacity * shape.stride).astype(U64)
+    which = np.flatnonzero((first <= U64(address & (1 << 64) - 1)) & (U64(address & (1 << 64) - 1) - first < length))
+    return int(which[0]) if len(which) else None
+
+
+# --- numbers and places -----------------------------------------------------------------------------------------------
+
+
+def _told(slabs: Slabs) -> NDArray[np.bool_]:
+    """For each slab whether all of its objects can be told as used or free."""
+    told = slabs.sound.copy()
+    told[[found.slab for found in slabs.free.breaks]] = False
+    return told
+
+
+def _counts(slabs: Slabs) -> Iterator[Finding]:
+    """What slabs and caches count."""
+    told, used = _told(slabs), slabs.shape.capacity - slabs.free.count
+    if slabs.used is not None:
+        for slab in np.flatnonzero(told & (slabs.used != used)).tolist():
+            yield broken(
+                "slab",
+                int(slabs.header[slab]),
+                f"{int(used[slab])} used objects, as its list of free ones leaves",
+                f"it counts {int(slabs.used[slab])}",
+                "an object was taken or freed without the count (a lost update), or the count was overwritten",
+                (_slab(slabs, slab),),
+            )
+    for number, cache in enumerate(slabs.caches):
+        mine = slabs.cache == number
+        if cache.used is not None and bool(told[mine].all()) and _complete(slabs, number):
+            yield from _cache_count(cache, int(used[mine].sum()))
+
+
+def _complete(slabs: Slabs, cache: int) -> bool:
+    return all(one.broken is None for one in slabs.lists if one.cache == cache)
+
+
+def _cache_count(cache: CacheFound, expected: int) -> Iterator[Finding]:
+    assert cache.used is not None
+    if cache.used.value != expected:
+        yield broken(
+            "cache",
+            cache.used.address,
+            f"{expected} used objects in the slabs of cache {cache.name}",
+            f"{cache.used.text} = {cache.used.value}",
+            "an object was taken or freed without the count (a lost update), or the count was overwritten",
+        )
+
+
+def _state(used: int, capacity: int) -> str:
+    return "empty" if used == 0 else "full" if used == capacity else "partial"
+
+
+def _fits(holds: str, state: str) -> bool:
+    return holds in ("any", state) or (holds == "room" and state != "full")
+
+
+def _places(slabs: Slabs) -> Iterator[Finding]:
+    """Each slab is on the list for as many objects as it has in use; on none only if there is no such list."""
+    used = slabs.shape.capacity - slabs.free.count
+    for slab in np.flatnonzero(_told(slabs)).tolist():
+        state = _state(int(used[slab]), int(slabs.shape.capacity[slab]))
+        on = int(slabs.on[slab])
+        if on != NOBODY and not _fits(slabs.lists[on].holds, state):
+            yield _misplaced(slabs, slab, _list_name(slabs, slabs.lists[on]), int(used[slab]))
+        elif on == NOBODY and _belongs_somewhere(slabs, slab, state):
+            yield _misplaced(slabs, slab, "no list of its cache", int(used[slab]))
+
+
+def _belongs_somewhere(slabs: Slabs, slab: int, state: str) -> bool:
+    mine = [one for one in slabs.lists if one.cache == slabs.cache[slab]]
+    return any(_fits(one.holds, state) for one in mine) and all(one.broken is None for one in mine)
+
+
+def _misplaced(slabs: Slabs, slab: int, on: str, used: int) -> Finding:
+    capacity = int(slabs.shape.capacity[slab])
+    return broken(
+        "slab",
+        int(slabs.header[slab]),
+        f"a slab with {used} of {capacity} objects used where such slabs belong",
+        f"it is on {on}",
+        "it was not moved when its last object was taken or freed, or was put on the wrong list",
+        (_slab(slabs, slab),),
+    )
+
+
+def _pages(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
+    """Every slab has pages, and their records name it."""
+    if heap.runs is None:
+        return
+    for slab in np.flatnonzero(slabs.sound & (slabs.run == NOBODY)).tolist():
+        yield broken(
+            "slab",
+            int(slabs.header[slab]),
+            "pages whose records lead to this slab",
+            "none do",
+            "its pages were given back while it is still on a list, or their records were overwritten",
+            (_slab(slabs, slab),),
+        )
+    for run in np.flatnonzero(~heap.runs.owned).tolist():
+        yield broken(
+            "run",
+            int(heap.runs.record[run]),
+            f"records of all pages of slab {hex_address(int(heap.runs.slab[run]))} that name it",
+            "not all do",
+            "a record was overwritten, or only some were filled in when the slab was made",
+        )

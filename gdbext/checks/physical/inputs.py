@@ -1,0 +1,169 @@
+"""What the rules of physical managers look at, and what they say in the same way."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from gdbext.checks.finding import Finding, Severity
+from gdbext.machine.memory import RamMap
+from gdbext.pmm.bootmap import BootMap, BootRange
+from gdbext.pmm.frames import FrameSet
+from gdbext.pmm.snapshot import PmmSnapshot, touched
+from gdbext.structures.unread import Unread
+from gdbext.units import PhysAddr, Word64, hex_address, human_size
+
+READABLE = "the manager can be read"
+ONE_OWNER = "a frame is free, or in use by one owner"
+ZONES = "frames and buffers are where their zone or device needs them"
+BLOCKS = "blocks are aligned, whole, merged when free, and on the list of their order"
+"""Titles of rules that several kinds of inputs can break."""
+
+USES_SHOWN = 4
+"""How many uses of one stretch of frames a finding names."""
+
+
+@dataclass(frozen=True)
+class PhysicalRange:
+    """Physical addresses, ``end`` exclusive, and who uses them.
+
+    ``kind`` is one of ``page table``, ``kernel image``, ``manager``, ``dma``, ``held``, ``mapping``, ``reserved``;
+    ``use`` says it as a sentence (``it is mapped at 0x1000``).
+    """
+
+    start: PhysAddr
+    end: PhysAddr
+    kind: str
+    use: str
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the kernel's records say of a manager's frames, by its numbers: those that have one, and that are free.
+
+    ``single`` are the frames with one reference, None where references are not counted. ``say`` puts the record of the
+    frame at a physical address into words.
+    """
+
+    known: FrameSet
+    free: FrameSet
+    single: FrameSet | None
+    say: Callable[[PhysAddr], str]
+
+
+@dataclass(frozen=True)
+class PmmInputs:
+    """What the rules of a physical manager look at.
+
+    ``metadata``, ``tables`` and ``image`` are where the manager's own data, the page tables in use and the kernel's
+    image lie; ``buffers`` are the memory that devices use, ``held`` the frames that somebody keeps by number;
+    ``mapped`` the ranges that the kernel maps for a purpose, which is every mapping but those of much of RAM at once
+    (direct map, identity, other linear windows), of the image, and through a recursive slot. ``recorded`` is
+    what records say, None without any that tell. ``left_out`` says what could not be known of tables and mappings,
+    ``image_left_out`` of the image.
+    """
+
+    manager: PmmSnapshot
+    ram: RamMap
+    boot_map: BootMap | Unread | None
+    metadata: tuple[PhysicalRange, ...]
+    tables: tuple[PhysicalRange, ...]
+    image: tuple[PhysicalRange, ...]
+    buffers: tuple[PhysicalRange, ...]
+    held: tuple[PhysicalRange, ...]
+    mapped: tuple[PhysicalRange, ...]
+    recorded: Recorded | None
+    left_out: tuple[str, ...]
+    image_left_out: tuple[str, ...]
+
+
+def broken(
+    subject: str,
+    address: int | None,
+    expected: str,
+    actual: str,
+    cause: str,
+    evidence: tuple[str, ...] = (),
+) -> Finding:
+    """A finding of one of these rules, which puts its name to it."""
+    where = Word64(address) if address is not None else None
+    return Finding("", Severity.ERROR, "", subject, where, expected, actual, evidence, cause)
+
+
+def frames_in(manager: PmmSnapshot, ranges: Iterable[PhysicalRange]) -> FrameSet:
+    """The frames that ranges touch."""
+    return FrameSet.of_ranges((touched(manager, used.start, used.end) for used in ranges), manager.count)
+
+
+def frames_of(manager: PmmSnapshot, ranges: Iterable[BootRange]) -> FrameSet:
+    """The frames that ranges of the boot map touch."""
+    return FrameSet.of_ranges((touched(manager, r.base, r.end) for r in ranges), manager.count)
+
+
+def shared_frames(manager: PmmSnapshot, ranges: Iterable[PhysicalRange]) -> FrameSet:
+    """The frames that more than one of the ranges touches."""
+    bounds = np.array([touched(manager, used.start, used.end) for used in ranges], dtype=np.int64).reshape(-1, 2)
+    first, end = np.sort(bounds[:, 0]), np.sort(bounds[:, 1])
+    borders = np.unique(bounds)
+    cover = np.searchsorted(first, borders, side="right") - np.searchsorted(end, borders, side="right")
+    pieces = zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True)
+    return FrameSet.of_ranges(
+        (piece for piece, times in zip(pieces, cover[:-1].tolist(), strict=True) if times > 1), manager.count
+    )
+
+
+def stretches(frames: FrameSet) -> Iterator[tuple[int, int]]:
+    """The stretches of a set of frames: number of the first, and how many."""
+    first, length = frames.runs()
+    yield from zip(first.tolist(), length.tolist(), strict=True)
+
+
+def freed(
+    manager: PmmSnapshot,
+    frames: FrameSet,
+    actual: str,
+    cause: str,
+    ranges: Iterable[PhysicalRange] = (),
+    recorded: Recorded | None = None,
+) -> Iterator[Finding]:
+    """A finding for each stretch of frames that are free and must not be.
+
+    It names those of ``ranges`` that use it, and what the record of the first says if that is not free.
+    """
+    ranges = tuple(ranges)
+    for first, number in stretches(frames):
+        address = manager.frame_address(first)
+        end = manager.frame_address(first + number)
+        uses = [used.use for used in ranges if used.start < end and used.end > address]
+        if recorded and first in recorded.known - recorded.free:
+            uses.append(recorded.say(address))
+        more = [f"and {len(uses) - USES_SHOWN} more uses"] if len(uses) > USES_SHOWN else []
+        size = human_size(number * manager.frame_size)
+        evidence = (
+            f"{number} frame{'s' * (number != 1)} ({size}) from {hex_address(address)}",
+            manager.record_of(first),
+            *(uses[:USES_SHOWN] + more if len(uses) > 1 or actual else ()),
+        )
+        yield broken("frame", address, "used", f"free, but {actual or uses[0]}", cause, evidence)
+
+
+def whole_frames(manager: PmmSnapshot, ranges: Iterable[tuple[int, int]]) -> FrameSet:
+    """The frames that lie wholly within ranges of physical addresses (neighbouring ranges count as one)."""
+    return inner_frames(manager, joined(ranges), manager.count)
+
+
+def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Half-open ranges in order, those that meet as one."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], end)
+        else:
+            found.append((start, end))
+    return found
+
+
+def inner_frames(manager: PmmSnapshot, ranges: Iterable[tuple[int, int]], count: int) -> FrameSet:
+    """The frames that lie wholly within one of the ranges of physical addresses, up to number ``count``."""
+    size, base = manager.frame_size, manager.base
+    return FrameSet.of_ranges(((-(-(start - base) // size), (end - base) // size) for start, end in ranges), count)

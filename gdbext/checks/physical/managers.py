@@ -1,0 +1,344 @@
+"""The rules of a physical manager: what its bits say, against its counters, the memory map and who uses the frames."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from gdbext.checks.finding import CheckReport, Finding, Rule, combined, not_looked_at
+from gdbext.checks.physical.bitmaps import BIT_RULES
+from gdbext.checks.physical.inputs import (
+    ONE_OWNER,
+    READABLE,
+    USES_SHOWN,
+    PhysicalRange,
+    PmmInputs,
+    Recorded,
+    broken,
+    frames_in,
+    frames_of,
+    freed,
+    inner_frames,
+    shared_frames,
+    stretches,
+    whole_frames,
+)
+from gdbext.checks.physical.lists import BUDDY_RULES, LIST_RULES, TREE_RULES
+from gdbext.pmm.bitmap import BitmapSnapshot
+from gdbext.pmm.bootmap import BootMap
+from gdbext.pmm.frames import FrameSet
+from gdbext.pmm.lists import ListSnapshot
+from gdbext.pmm.snapshot import PmmSnapshot
+from gdbext.pmm.tree import TreeSnapshot
+from gdbext.structures.unread import Unread
+from gdbext.units import hex_address, human_size
+
+
+def report_unread(manager: Unread) -> CheckReport:
+    """The report on a manager that could not be read: PMM00 is broken, unless it is absent; all else is skipped."""
+    if manager.absent:
+        return not_looked_at(PMM_RULES, f"'{manager.name}': {manager.why}")
+    finding = broken(
+        "manager",
+        None,
+        f"'{manager.name}' where the profile says",
+        manager.why,
+        "its own variables are overwritten, the page tables are broken, or the profile does not fit",
+    )
+    skipped = not_looked_at((rule for rule in PMM_RULES if rule.id != "PMM00"), f"'{manager.name}' cannot be read")
+    named = replace(finding, id="PMM00", title=READABLE)
+    return combined((CheckReport((named,), ("PMM00",), ()), skipped))
+
+
+def check_readable(inputs: PmmInputs) -> Iterator[Finding]:
+    """PMM00: all parts of the manager can be read, and the boot map, where the profile names one."""
+    manager = inputs.manager
+    cause = "its variables are overwritten, or the profile does not fit"
+    for torn in manager.torn if isinstance(manager, BitmapSnapshot) else ():
+        yield broken(torn.what, torn.at, f"a {torn.what} of '{manager.name}'", torn.why, cause)
+    if isinstance(inputs.boot_map, Unread) and not inputs.boot_map.absent:
+        yield broken(
+            "boot map",
+            None,
+            "the boot memory map where the profile says",
+            inputs.boot_map.why,
+            cause,
+        )
+
+
+def check_metadata(inputs: PmmInputs) -> Iterator[Finding]:
+    """PMM03: the frames that hold the manager's data are used, and used for nothing else."""
+    manager = inputs.manager
+    own = frames_in(manager, inputs.metadata)
+    what = f"it holds data of '{manager.name}'"
+    yield from freed(manager, manager.free & own, what, "the manager's own frames were not, or not all, reserved")
+    others = (*inputs.tables, *inputs.buffers, *inputs.held, *inputs.mapped)
+    for first, number in stretches(own & frames_in(manager, others)):
+        start, end = manager.frame_address(first), manager.frame_address(first + number)
+        uses = tuple(used.use for used in others if used.start < end and used.end > start)
+        yield broken(
+            "frame",
+            start,
+            f"data of '{manager.name}' alone",
+            f"{uses[0]} too",
+            "the frames were handed out while they held the manager's data: they were not reserved",
+            (f"{human_size(end - start)} from {hex_address(start)} are both", *uses[1:USES_SHOWN]),
+        )
+
+
+def check_owners(inputs: PmmInputs) -> Iterator[Finding]:
+    """PMM02: a frame that is in use is not free, by page tables, buffers, mappings made for a purpose, and records."""
+    manager, recorded = inputs.manager, inputs.recorded
+    owners = (*inputs.tables, *inputs.buffers, *inputs.held, *inputs.mapped)
+    wrong = (manager.free & frames_in(manager, owners)) - frames_in(manager, inputs.metadata)
+    cause = "it was never marked used, or was freed while in use: the next allocation will hand it out again"
+    if recorded is None:
+        yield from freed(manager, wrong, "", cause, owners)
+        return
+    judged = _judged_by_records(inputs, recorded)
+    yield from freed(manager, wrong | ((manager.free & judged) - recorded.free), "", cause, owners, recorded)
+    if manager.unseen is None:  # else what seems used may be free
+        yield from _left_behind(manager, (judged & recorded.free) - manager.free, recorded)
+    if recorded.single is not None:
+        yield from _handed_out_twice(inputs, recorded.single - manager.free)
+
+
+def _judged_by_records(inputs: PmmInputs, recorded: Recorded) -> FrameSet:
+    """The frames whose state the records decide: of all others, rules about RAM, image and metadata have the say."""
+    manager, boot_map = inputs.manager, inputs.boot_map
+    if isinstance(boot_map, BootMap):
+        usable = whole_frames(manager, ((r.base, r.end) for r in boot_map.usable)) - frames_of(
+            manager, boot_map.reserved
+        )
+    else:
+        usable = whole_frames(manager, ((r.start, r.end) for r in inputs.ram.ranges))
+    return (usable & manager.known & recorded.known) - frames_in(manager, (*inputs.image, *inputs.metadata))
+
+
+def _left_behind(manager: PmmSnapshot, frames: FrameSet, recorded: Recorded) -> Iterator[Finding]:
+    """Frames that are free by their records, and used by the manager."""
+    for first, number in stretches(frames):
+        address = manager.frame_address(first)
+        yield broken(
+            "frame",
+            address,
+            "free",
+            f"used, but {recorded.say(address)}",
+            "it was taken without its record, or its record was freed without it: then nobody will ever get it again",
+            (f"{number} frame{'s' * (number != 1)} from {hex_address(address)}",),
+        )
+
+
+def _handed_out_twice(inputs: PmmInputs, single: FrameSet) -> Iterator[Finding]:
+    """Frames that are mapped more than once, though their records count one reference."""
+    manager = inputs.manager
+    for first, number in stretches(shared_frames(manager, inputs.mapped) & single):
+        start, end = manager.frame_address(first), manager.frame_address(first + number)
+        uses = [used.use for used in inputs.mapped if used.start < end and used.end > start]
+        yield broken(
+            "frame",
+            start,
+            "one owner: its record counts one reference",
+            " and ".join(uses[:2]),
+            "it was handed out twice (two processors in the allocator without a lock), or shared without counting",
+            (f"{number} frame{'s' * (number != 1)} from {hex_address(start)}", *uses[2:USES_SHOWN]),
+        )
+
+
+def check_usable(inputs: PmmInputs) -> Iterator[Finding]:
+    """PMM04: what is free is RAM, and RAM that the firmware left to the kernel."""
+    manager = inputs.manager
+    ram = whole_frames(manager, ((r.start, r.end) for r in inputs.ram.ranges))
+    cause = "a hole of the memory map was freed"
+    yield from freed(manager, manager.free - ram, "there is no RAM at its address", cause)
+    if isinstance(manager, TreeSnapshot) and len(manager.beyond):
+        yield _beyond(manager, int(manager.beyond[0]), len(manager.beyond))
+    if not isinstance(inputs.boot_map, BootMap):
+        return
+    later = inputs.boot_map.reclaimable
+    usable = whole_frames(manager, ((r.base, r.end) for r in (*inputs.boot_map.usable, *later)))
+    yield from freed(
+        manager,
+        (manager.free & ram) - usable,
+        "the boot memory map does not call it usable",
+        "a reserved range was freed, or a range was rounded outward (its base down, its end up)",
+    )
+    yield from _reclaimed_too_early(inputs, manager.free & usable)
+    waiting = frames_of(manager, later)
+    # Image and metadata are reserved too, but have rules of their own.
+    others = ((manager.free & usable) - waiting) - frames_in(manager, (*inputs.image, *inputs.metadata))
+    kept = [
+        PhysicalRange(r.base, r.end, "reserved", f"reserved at boot: {hex_address(r.base)}-{hex_address(r.end)}")
+        for r in inputs.boot_map.reserved
+    ]
+    cause = "the range was reserved too late or not wholly, or was freed"
+    yield from freed(manager, others & frames_in(manager, kept), "", cause, kept)
+
+
+def _beyond(tree: TreeSnapshot, first: int, number: int) -> Finding:
+    """The finding about leaves behind the last frame that are free."""
+    return broken(
+        "frame",
+        tree.frame_address(first),
+        f"used: '{tree.name}' ends at {hex_address(tree.frame_address(tree.count))}",
+        "free, but it is behind the last frame",
+        "the leaves that stand for no frame were not taken when the tree was made: they will be handed out",
+        (f"{number} such lea{'ves' if number != 1 else 'f'}, the first is {tree.record_of(first)}",),
+    )
+
+
+def _reclaimed_too_early(inputs: PmmInputs, free: FrameSet) -> Iterator[Finding]:
+    """A finding for each range that is to be reclaimed later, but has free frames or such that somebody took."""
+    manager, boot_map = inputs.manager, inputs.boot_map
+    assert isinstance(boot_map, BootMap)
+    takers = (*inputs.tables, *inputs.buffers, *inputs.held)
+    given = free | frames_in(manager, takers)
+    for later in boot_map.reclaimable:
+        wrong = given & frames_of(manager, (later,))
+        first = wrong.first()
+        if first is None:
+            continue
+        state = "free" if first in free else "in use"
+        yield broken(
+            "range",
+            later.base,
+            f"kept until {boot_map.until}: the boot memory map calls it reclaimable",
+            f"frames of it were given to '{manager.name}'",
+            "ACPI memory was freed before its tables were saved, or the loader's before its data was copied",
+            (
+                f"{hex_address(later.base)}-{hex_address(later.end)}",
+                f"{len(wrong)} frame{'s' * (len(wrong) != 1)} of it, the first at "
+                f"{hex_address(manager.frame_address(first))}, which is {state}",
+            ),
+        )
+
+
+def reserved_frames(manager: PmmSnapshot, boot_map: BootMap) -> FrameSet:
+    """The frames that were never the allocator's: not usable by the boot map, or kept by the kernel."""
+    everything = FrameSet.of_ranges([(0, manager.count)], manager.count)
+    usable = whole_frames(manager, ((r.base, r.end) for r in boot_map.usable))
+    kept = frames_of(manager, boot_map.reserved)
+    return ((everything - usable) | kept) & manager.known
+
+
+def check_image(inputs: PmmInputs) -> Iterator[Finding]:
+    """PMM06: the frames of the kernel's image are used."""
+    manager = inputs.manager
+    wrong = manager.free & frames_in(manager, inputs.image)
+    yield from freed(manager, wrong, "", "the image was not, or not wholly, reserved", inputs.image)
+
+
+def check_covers(inputs: PmmInputs) -> Iterator[Finding]:
+    """PMM05: every frame that the boot map calls usable has a place in the manager's books."""
+    manager = inputs.manager
+    assert isinstance(inputs.boot_map, BootMap)  # else the rule is missing
+    end = max(ram.end for ram in inputs.boot_map.usable)
+    wide = FrameSet.of_ranges([(0, manager.count)], max(manager.count, (end - manager.base) // manager.frame_size))
+    # A frame that two usable ranges share need not be managed: most kernels round each range inward.
+    usable = inner_frames(manager, ((r.base, r.end) for r in inputs.boot_map.usable), wide.count)
+    managed = wide if not isinstance(manager, BitmapSnapshot) else manager.managed(wide.count)
+    for first, number in stretches(usable - managed):
+        yield broken(
+            "frame",
+            manager.frame_address(first),
+            f"a place in the books of '{manager.name}': the boot memory map calls it usable",
+            f"none, and so for {number} frame{'s' * (number != 1)} ({human_size(number * manager.frame_size)})",
+            "the manager was sized by the sum of all lengths and not by the highest address, by one too few, or in too "
+            "few bits",
+            (f"'{manager.name}' ends at {hex_address(manager.frame_address(manager.count))}",),
+        )
+
+
+def check_counters(inputs: PmmInputs) -> Iterator[Finding]:
+    """PMM01: the counters say what the manager's structures say."""
+    manager = inputs.manager
+    counted = manager.counted
+    used = manager.total - manager.free_count
+    evidence = (f"{manager.total} frames, {manager.free_count} free",)
+    cause = "a frame changed hands without the counter, or the counter alone (a lost update, a double free)"
+    for counter in manager.counters:
+        right = counted.get(counter.meaning)
+        said = f"{counter.text} = {counter.value}"
+        if right is not None and counter.value != right:
+            expected, actual = f"{right}, counted from {manager.counted_from}", f"{said} ({counter.value - right:+d})"
+            yield broken("counter", counter.address, expected, actual, cause, evidence)
+        elif counter.meaning == "reserved" and not 0 <= counter.value <= used:
+            expected = f"at most the {used} frames that are not free"
+            yield broken("counter", counter.address, expected, said, cause, evidence)
+    if isinstance(manager, BitmapSnapshot):
+        yield from _region_counters(manager, cause)
+
+
+def _region_counters(manager: BitmapSnapshot, cause: str) -> Iterator[Finding]:
+    for patch in manager.patches:
+        for counter in patch.counters:
+            free = manager.free_in(patch)
+            right = free if counter.meaning == "free" else patch.count - free
+            if counter.value != right:
+                region = f"the region at {hex_address(manager.frame_address(patch.first))}"
+                actual = f"{counter.text} of {region} is {counter.value} ({counter.value - right:+d})"
+                yield broken("counter", counter.address, f"{right}, counted from the bits", actual, cause)
+
+
+def _no_counters(inputs: PmmInputs) -> str | None:
+    return None if inputs.manager.counters else "the profile names no counters"
+
+
+def _no_image(inputs: PmmInputs) -> str | None:
+    return None if inputs.image or inputs.image_left_out else "the kernel's sections are not known"
+
+
+def _nothing_uses(inputs: PmmInputs) -> str | None:
+    if inputs.tables or inputs.buffers or inputs.held or inputs.mapped or inputs.recorded:
+        return None
+    return "; ".join(inputs.left_out) or "no page table and no mapping is known"
+
+
+def _cannot_cover(inputs: PmmInputs) -> str | None:
+    if not isinstance(inputs.boot_map, BootMap):
+        return _usable_left_out(inputs)[0]
+    if not inputs.manager.covers:
+        return "the profile does not say how many frames the manager knows of"
+    return inputs.manager.unseen if isinstance(inputs.manager, BitmapSnapshot) else None
+
+
+def _unseen(inputs: PmmInputs) -> tuple[str, ...]:
+    return (f"counters are not compared: {inputs.manager.unseen}",) if inputs.manager.unseen else ()
+
+
+def _left_out(inputs: PmmInputs) -> tuple[str, ...]:
+    return inputs.left_out
+
+
+def _usable_left_out(inputs: PmmInputs) -> tuple[str, ...]:
+    if isinstance(inputs.boot_map, Unread):
+        return (f"the boot map cannot be read: {inputs.boot_map.why}",)
+    return () if inputs.boot_map else ("the profile names no [boot_map]: only what QEMU calls RAM is known",)
+
+
+_GENERAL = (
+    Rule("PMM00", READABLE, check_readable),
+    Rule("PMM03", "the manager's own frames are used, for nothing else", check_metadata, partly=_left_out),
+    Rule("PMM02", ONE_OWNER, check_owners, _nothing_uses, _left_out),
+    Rule("PMM04", "only usable RAM is free", check_usable, partly=_usable_left_out),
+    Rule("PMM05", "every usable frame is managed", check_covers, _cannot_cover),
+    Rule("PMM06", "the kernel image is used", check_image, _no_image, lambda inputs: inputs.image_left_out),
+)
+_COUNTERS = (Rule("PMM01", "counters agree with what is counted", check_counters, _no_counters, _unseen),)
+
+PMM_RULES: tuple[Rule[PmmInputs], ...] = (*_GENERAL, *BIT_RULES, *LIST_RULES, *BUDDY_RULES, *_COUNTERS)
+"""All rules of physical managers, root causes before their consequences."""
+
+
+def pmm_rules(manager: PmmSnapshot) -> tuple[Rule[PmmInputs], ...]:
+    """The rules that a manager of this kind can break."""
+    if isinstance(manager, BitmapSnapshot):
+        own = tuple(rule for rule in BIT_RULES if rule.id in _bit_rules(manager))
+    elif isinstance(manager, ListSnapshot):
+        own = tuple(rule for rule in LIST_RULES if rule.id != "PMM11" or manager.has_zones)
+        own += BUDDY_RULES if manager.is_buddy else ()
+    else:
+        own = TREE_RULES if isinstance(manager, TreeSnapshot) else ()
+    return (*_GENERAL, *own, *_COUNTERS)
+
+
+def _bit_rules(manager: BitmapSnapshot) -> tuple[str, ...]:
+    return ("PMM07", *(("PMM08",) if manager.summaries else ()), *(("PMM09",) if manager.full else ()))

@@ -1,0 +1,158 @@
+"""The rules of what the kernel records about frames and buffers, whichever manager they come from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gdbext.checks.finding import Finding, Rule, Severity
+from gdbext.checks.physical.inputs import BLOCKS, ONE_OWNER, READABLE, ZONES, broken
+from gdbext.machine.memory import RamMap, VirtualMemory
+from gdbext.pmm.owners import Buffer, BuffersSnapshot, HeldSnapshot
+from gdbext.pmm.page_records import PageRecordsSnapshot
+from gdbext.structures.unread import Unread
+from gdbext.units import FRAME_SHIFT, PhysAddr, VirtAddr, hex_address
+
+
+@dataclass(frozen=True)
+class OwnerInputs:
+    """What these rules look at; ``unread`` is what could not be read, and is no more than that."""
+
+    records: PageRecordsSnapshot | None
+    buffers: tuple[BuffersSnapshot, ...]
+    held: tuple[HeldSnapshot, ...]
+    unread: tuple[Unread, ...]
+    ram: RamMap
+    memory: VirtualMemory
+
+
+def check_readable(inputs: OwnerInputs) -> Iterator[Finding]:
+    """PMM00: what the kernel records can be read."""
+    cause = "its own variables are overwritten, the page tables are broken, or the profile does not fit"
+    for one in inputs.unread:
+        yield broken(one.kind, None, f"'{one.name}' where the profile says", one.why, cause)
+    for table in inputs.buffers:
+        if table.broken is not None:
+            read = f"{len(table.buffers)} of them were read"
+            found = broken("dma", None, f"the buffers of '{table.table}' where the profile says", table.broken, cause)
+            yield _in_flux(replace(found, evidence=(read,)), table.in_flux)
+
+
+def check_held(inputs: OwnerInputs) -> Iterator[Finding]:
+    """PMM02: frames that are kept for later are frames of RAM, each kept once."""
+    seen: dict[int, str] = {}
+    for held in inputs.held:
+        is_ram = inputs.ram.holds_frames(held.frames >> np.uint64(FRAME_SHIFT))
+        for index, (frame, real) in enumerate(zip(held.frames.tolist(), is_ram.tolist(), strict=True)):
+            place = f"{held.text}[{index}]"
+            element = f"{place} of '{held.table}', at {hex_address(VirtAddr(held.at + index * held.stride))}"
+            if not real:
+                cause = "somebody wrote into the array, or its count is too high"
+                found = broken("frame", frame, "a frame of RAM", "there is no RAM at its address", cause, (element,))
+                yield _in_flux(found, held.in_flux)
+            elif frame in seen:
+                actual = f"{place} is the same frame as {seen[frame]}"
+                cause = "it was given back twice, or handed out twice: two will take it, and both think it theirs"
+                yield _in_flux(broken("frame", frame, "kept once", actual, cause, (element,)), held.in_flux)
+            seen.setdefault(frame, place)
+
+
+def check_buffers(inputs: OwnerInputs) -> Iterator[Finding]:
+    """PMM11: every buffer of a device lies in RAM, in one piece, and where its own record wants it."""
+    for table in inputs.buffers:
+        for buffer in table.buffers:
+            wrong = list(_wrong(buffer))
+            if wrong:
+                (expected, actual, cause), *more = wrong
+                end = PhysAddr(buffer.physical + buffer.size)
+                evidence = (
+                    f"buffer '{buffer.name}' of '{table.table}': {hex_address(buffer.physical)}-{hex_address(end)}",
+                    *(f"nor is it so: {expected}; {actual}" for expected, actual, _ in more),
+                )
+                yield _in_flux(broken("buffer", buffer.at, expected, actual, cause, evidence), table.in_flux)
+
+
+_Wrong = tuple[str, str, str]
+
+
+def _wrong(buffer: Buffer) -> Iterator[_Wrong]:
+    """What of a buffer is not as it must be: expected, actual, and the cause."""
+    start, size = buffer.physical, buffer.size
+    last = start + size - 1
+    if not buffer.in_ram:
+        yield "a piece of RAM", f"{size} bytes from {hex_address(start)}", "the record was overwritten, or is not live"
+        return
+    if buffer.align and start % buffer.align:
+        actual = f"it begins at {hex_address(start)}"
+        yield f"aligned to {buffer.align:#x}", actual, "the alignment was asked for in another unit, or not at all"
+    if buffer.limit and last >= buffer.limit:
+        actual = f"its last byte is {hex_address(last)}"
+        cause = "the limit was checked for the first byte only, or not at all"
+        yield f"below {hex_address(buffer.limit)}", actual, cause
+    if buffer.boundary and start // buffer.boundary != last // buffer.boundary:
+        crossed = last // buffer.boundary * buffer.boundary
+        actual = f"it crosses {hex_address(crossed)}"
+        cause = "the boundary was checked for the first byte only, or not at all"
+        yield f"no multiple of {buffer.boundary:#x} inside", actual, cause
+    yield from _scattered(buffer)
+
+
+def _scattered(buffer: Buffer) -> Iterator[_Wrong]:
+    """Whether the page tables show the buffer's bytes one after the other."""
+    if buffer.pieces is None or buffer.address is None:
+        return
+    done = 0
+    for piece in buffer.pieces:
+        if piece.offset != done or piece.physical != buffer.physical + done:
+            break
+        done += piece.size
+    if done == buffer.size:
+        return
+    at = next((piece for piece in buffer.pieces if piece.offset == done), None)
+    yield (
+        f"{hex_address(buffer.physical + done)} behind {hex_address(buffer.address + done)}",
+        f"it is mapped to {hex_address(at.physical)}" if at else "it is not mapped",
+        "its frames were taken one by one, or one was moved: the device uses memory that is not the buffer's",
+    )
+
+
+def check_blocks(inputs: OwnerInputs) -> Iterator[Finding]:
+    """PMM12: the frames of one block are free or used together."""
+    records = inputs.records
+    if records is None:
+        return
+    for block in records.broken_blocks():
+        size = 1 << block.order
+        start = hex_address(records.frame_address(block.first))
+        address = records.frame_address(block.left)
+        evidence = str(records.record_of(address, inputs.memory))
+        found = broken(
+            "frame",
+            address,
+            f"free or used together with all {size} frames of its block, which begins at {start}",
+            f"in use, as {block.used} of them; the other {size - block.used} are not",
+            "the block was freed as something smaller, because its order was lost: the rest is nobody's for ever",
+            (evidence,),
+        )
+        yield _in_flux(found, records.in_flux)
+
+
+def _in_flux(finding: Finding, in_flux: bool) -> Finding:
+    """The finding; no error when the lock of what it is about was held."""
+    return replace(finding, severity=Severity.IN_FLUX) if in_flux else finding
+
+
+def owner_rules(inputs: OwnerInputs) -> tuple[Rule[OwnerInputs], ...]:
+    """The rules for what there is: a kernel that records nothing has none."""
+    any_at_all = inputs.records or inputs.buffers or inputs.held or inputs.unread
+    orders = inputs.records is not None and inputs.records.described.order is not None
+    wanted = {"PMM00": any_at_all, "PMM02": inputs.held, "PMM11": inputs.buffers, "PMM12": orders}
+    return tuple(rule for rule in _RULES if wanted[rule.id])
+
+
+_RULES = (
+    Rule("PMM00", READABLE, check_readable),
+    Rule("PMM02", ONE_OWNER, check_held),
+    Rule("PMM11", ZONES, check_buffers),
+    Rule("PMM12", BLOCKS, check_blocks),
+)

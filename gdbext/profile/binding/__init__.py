@@ -1,0 +1,1 @@
+"""What a profile says, compiled against a kernel's symbols: the same records, or every problem named."""

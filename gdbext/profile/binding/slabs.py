@@ -1,0 +1,156 @@
+"""Heaps whose chunks have no headers, bound to a kernel: slabs, runs of pages, buddies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+from gdbext.profile.binding.binder import Binder
+from gdbext.profile.binding.chunks import bound_caller, bound_node, bound_redzone, keys_of
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.keys import Magic, Source
+from gdbext.profile.language.slabs import (
+    BUDDY,
+    RUNS,
+    SLAB,
+    BuddyHeap,
+    Caches,
+    Numbers,
+    ObjectBits,
+    ObjectLinks,
+    Runs,
+    RunsHeap,
+    SlabHeap,
+    SlabList,
+)
+from gdbext.symbols.model import Type
+from gdbext.symbols.typenames import VOID
+
+_R = TypeVar("_R", bound=Runs[Any])
+
+
+def bind_runs(binder: Binder, described: RunsHeap[Source]) -> RunsHeap[Expression]:
+    """A page heap."""
+    made: Any = _runs(binder, described, "runs")
+    return cast(
+        RunsHeap[Expression],
+        replace(
+            made,
+            redzone=described.redzone and bound_redzone(binder, described.redzone, RUNS),
+            caller=described.caller and bound_caller(binder, described.caller, RUNS, VOID),
+            segments=tuple(binder.range(segment) for segment in described.segments),
+            counters=binder.counters(described.counters),
+        ),
+    )
+
+
+def _runs(binder: Binder, described: _R, kind: str) -> _R:
+    keys = RUNS.keys if kind == "runs" else keys_of(SLAB, "runs")
+    element = binder.element(described.entries, binder.expression(described.entries))
+    return replace(binder.record(described, keys, element), element=element)
+
+
+def bind_buddy(binder: Binder, described: BuddyHeap[Source]) -> BuddyHeap[Expression]:
+    """A heap of buddies."""
+    made: Any = binder.record(described, BUDDY.keys)
+    for source in (described.nodes, described.origin, described.start, described.end):
+        binder.address(source)
+    return cast(
+        BuddyHeap[Expression],
+        replace(
+            made,
+            poison=described.poison and binder.record(described.poison, keys_of(BUDDY, "poison")),
+            redzone=described.redzone and bound_redzone(binder, described.redzone, BUDDY),
+            caller=described.caller and bound_caller(binder, described.caller, BUDDY, VOID),
+            counters=binder.counters(described.counters),
+        ),
+    )
+
+
+def bind_slab(binder: Binder, described: SlabHeap[Source]) -> SlabHeap[Expression]:
+    """A heap of slabs."""
+    _insist_on_shape(binder, described)
+    caches = _caches(binder, described.caches, described.where)
+    node = _slab_node(binder, described, caches)
+    made: Any = binder.record(described, SLAB.keys, node)
+    binder.constant(described.link_offset)
+    magic = described.magic
+    return cast(
+        SlabHeap[Expression],
+        replace(
+            made,
+            node=node,
+            caches=caches,
+            runs=described.runs and _runs(binder, described.runs, "slab"),
+            magic=magic and Magic(binder.about(magic.expr, node), binder.about(magic.equals, node)),
+            numbers=described.numbers and _numbers(binder, described.numbers, node),
+            links=described.links and _links(binder, described.links, node),
+            bits=described.bits and _bits(binder, described.bits, node),
+            poison=described.poison and binder.record(described.poison, keys_of(SLAB, "poison")),
+            redzone=described.redzone and bound_redzone(binder, described.redzone, SLAB),
+            caller=described.caller and bound_caller(binder, described.caller, SLAB, VOID),
+            segments=tuple(binder.range(segment) for segment in described.segments),
+            counters=binder.counters(described.counters),
+        ),
+    )
+
+
+def _insist_on_shape(binder: Binder, described: SlabHeap[Source]) -> None:
+    """What must be said in one of two places, or in one of three ways."""
+    caches, where = described.caches, described.where
+    for name in ("stride", "capacity"):
+        if getattr(described, name) is None and getattr(caches, name) is None:
+            binder.problem(where, f"'{name}' is missing: it is said of a cache or of a slab")
+    ways = [way for way in (described.numbers, described.links, described.bits) if way is not None]
+    if len(ways) != 1:
+        binder.problem(where, "which objects are free is told by one of 'numbers', 'links' and 'bits'")
+    if caches.lists and described.next is None:
+        binder.problem(where, "'next' is missing: the lists of slabs cannot be followed")
+    if not caches.lists and described.runs is None:
+        binder.problem(where, "slabs are found by 'caches.lists' or by 'runs', and neither is there")
+
+
+def _caches(binder: Binder, described: Caches[Source], where: str) -> Caches[Expression]:
+    written = [name for name in ("head", "next", "entries", "count") if getattr(described, name) is not None]
+    if written not in (["head", "next"], ["entries", "count"]):
+        binder.problem(where, "'caches' needs either 'head' and 'next', or 'entries' and 'count'")
+    start = described.head or described.entries
+    element = VOID
+    if start is not None:
+        element = bound_node(binder, described.node, start, binder.expression(start))
+    keys = keys_of(SLAB, "caches")
+    made = cast(Caches[Expression], binder.record(described, keys, element))
+    lists = next(key.keys for key in keys if key.name == "lists")
+    bound = tuple(cast(SlabList[Expression], binder.record(one, lists, element)) for one in described.lists)
+    return replace(made, lists=bound, element=element)
+
+
+def _slab_node(binder: Binder, described: SlabHeap[Source], caches: Caches[Expression]) -> Type:
+    if isinstance(described.node, Source):
+        return binder.type_named(described.node)
+    if not caches.lists:
+        binder.problem(described.where, "'node' is missing: the type of a slab's header")
+        return VOID
+    return bound_node(binder, None, described.caches.lists[0].head, caches.lists[0].head)
+
+
+def _numbers(binder: Binder, described: Numbers[Source], node: Type) -> Numbers[Expression]:
+    made = cast(Numbers[Expression], binder.record(described, keys_of(SLAB, "numbers"), node))
+    if node is not VOID:
+        binder.element(described.next, made.next)
+    return made
+
+
+def _links(binder: Binder, described: ObjectLinks[Source], node: Type) -> ObjectLinks[Expression]:
+    first = binder.about(described.first, node)
+    inner = bound_node(binder, described.node, described.first, first) if node is not VOID else VOID
+    in_slab = [key for key in keys_of(SLAB, "links") if key.name in ("first", "at", "end")]
+    in_object = [key for key in keys_of(SLAB, "links") if key.name == "next"]
+    made = binder.record(binder.record(described, in_object, inner), in_slab, node)
+    return cast(ObjectLinks[Expression], replace(made, node=inner))
+
+
+def _bits(binder: Binder, described: ObjectBits[Source], node: Type) -> ObjectBits[Expression]:
+    if node is not VOID:
+        binder.address(described.at, node)
+    return cast(ObjectBits[Expression], binder.record(described, keys_of(SLAB, "bits"), node))

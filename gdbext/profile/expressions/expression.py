@@ -1,0 +1,209 @@
+"""Expressions over a kernel's symbols: compiled once against names and types, evaluated any number of times.
+
+``grammar.py`` says what may be written, ``meaning.py`` gives it C's meaning, ``operations.py``
+computes it. This is the door to the three.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdbext.machine.memory import VirtualMemory
+from gdbext.profile.expressions.grammar import Ast, ExpressionError, parse
+from gdbext.profile.expressions.meaning import Compiler
+from gdbext.profile.expressions.operations import (
+    Const,
+    EvaluationError,
+    Load,
+    Operation,
+    Scalar,
+    SelfAddress,
+    address_over_memory,
+    children,
+    mentions_self,
+    scalar_over_bytes,
+    scalar_over_memory,
+    settled,
+)
+from gdbext.profile.expressions.vectors import Offsets, Vector, vector
+from gdbext.symbols.model import Symbols, Type
+from gdbext.units import VirtAddr
+
+__all__ = ["Ast", "EvaluationError", "Expression", "ExpressionError", "FlatExpression", "compile_expression", "parse"]
+
+
+@dataclass(frozen=True)
+class FlatExpression:
+    """An expression that reads nothing but its node, for walks: it works on bytes that have been read already.
+
+    ``span`` is the range of bytes it needs, ``(first, end)`` relative to the node; ``(0, 0)`` when it needs none.
+    ``uses_address`` says whether its value depends on where the node is.
+    """
+
+    operation: Operation
+    span: tuple[int, int]
+    uses_address: bool
+
+    @cached_property
+    def evaluate_bytes(self) -> Scalar:
+        """``f(buffer, offset, address)``: the value for the node at ``offset`` in ``buffer``.
+
+        ``address`` is the node's virtual address (0 will do unless ``uses_address``). The caller sees to it that
+        the span lies in the buffer.
+        """
+        return scalar_over_bytes(self.operation)
+
+    def evaluate_array(
+        self,
+        buffer: NDArray[np.uint8],
+        offsets: Offsets,
+        addresses: NDArray[np.uint64] | None = None,
+    ) -> NDArray[Any]:
+        """The values for the nodes at ``offsets`` (in bytes) in ``buffer``, which are at virtual ``addresses``.
+
+        Offsets that are a range are those of nodes side by side. Raises IndexError when a node's span leaves the
+        buffer, EvaluationError when a node has no value.
+        """
+        if len(offsets) == 0:
+            return np.zeros(0, dtype=self.operation.width.dtype)
+        lowest, highest = (offsets[0], offsets[-1]) if isinstance(offsets, range) else (offsets.min(), offsets.max())
+        if self.span[1] and (lowest + self.span[0] < 0 or highest + self.span[1] > len(buffer)):
+            raise IndexError("a node's bytes are outside the buffer")
+        if addresses is None:
+            if self.uses_address:
+                raise ValueError("this expression needs the nodes' addresses")
+            addresses = np.zeros(1, dtype=np.uint64)
+        return np.broadcast_to(self._vector(buffer, offsets, addresses), len(offsets))
+
+    @cached_property
+    def _vector(self) -> Vector:
+        return vector(self.operation)
+
+
+class Expression:
+    """An expression whose names and types are settled.
+
+    ``text`` is what was written and ``where`` the place it was written at; ``type`` is the type of its value, before
+    an array becomes a pointer.
+    """
+
+    def __init__(self, text: str, where: str, compiler: Compiler) -> None:
+        self.text = text
+        self.where = where
+        self._place = compiler.place_or_none
+        self._operation = compiler.operation
+        self.type: Type = compiler.type
+
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether it has a value that is a number: not so for a whole struct."""
+        return self._operation is not None
+
+    @property
+    def is_lvalue(self) -> bool:
+        """Whether it names a place in memory (a bit-field does not: it has no address of its own)."""
+        return self._place is not None and self._place.bits is None
+
+    @property
+    def constant(self) -> int | None:
+        """Its value, when that depends on nothing at run time."""
+        return self._operation.value if isinstance(self._operation, Const) else None
+
+    def evaluate(self, memory: VirtualMemory, self_address: int | None = None) -> int:
+        """Its value: signed or unsigned as its type is; 0 or 1 for a truth value; the address of an array.
+
+        ``self_address`` is the node's virtual address, for expressions in a node's context. Raises EvaluationError
+        (null pointer, division by zero), ExpressionError when it is a struct, and what the memory raises.
+        """
+        if self._evaluate is None:
+            raise ExpressionError(self.where, self.text, 0, f"{self.type.name} is not a number; name a member of it")
+        return self._evaluate(memory, self._node(self_address), 0)
+
+    def address(self, memory: VirtualMemory, self_address: int | None = None) -> VirtAddr:
+        """Where the thing is that it names. Raises as ``evaluate`` does; ExpressionError if it has no address."""
+        if self._address is None:
+            raise ExpressionError(self.where, self.text, 0, "this is a value and has no address")
+        return VirtAddr(self._address(memory, self._node(self_address), 0))
+
+    @cached_property
+    def flat(self) -> FlatExpression | None:
+        """The same for bytes that have been read already; None when it reads anything besides its node."""
+        return None if self._operation is None else _flat(self._operation)
+
+    def settled(self, memory: VirtualMemory) -> Expression:
+        """The same as it is at this stop: what does not depend on the node is a number, so that more of it is flat."""
+        if self._operation is None or self.flat is not None:
+            return self
+        found = copy(self)
+        for name in ("flat", "_evaluate", "_needs_node"):  # what was found out about the other one
+            found.__dict__.pop(name, None)
+        found._operation = settled(self._operation, memory)
+        return found
+
+    def _node(self, self_address: int | None) -> int:
+        if self_address is None and self._needs_node:
+            raise ExpressionError(self.where, self.text, 0, "needs the address of a node")
+        return self_address or 0
+
+    @cached_property
+    def _needs_node(self) -> bool:
+        roots = [operation for operation in (self._operation, self._place and self._place.address) if operation]
+        return any(mentions_self(root) for root in roots)
+
+    @cached_property
+    def _evaluate(self) -> Scalar | None:
+        return scalar_over_memory(self._operation) if self._operation is not None else None
+
+    @cached_property
+    def _address(self) -> Scalar | None:
+        if self._place is None or not self.is_lvalue:
+            return None
+        return address_over_memory(self._place.address, self._place.pointer, self._place.title)
+
+
+def compile_expression(text: str, symbols: Symbols, self_type: Type | None = None, where: str = "") -> Expression:
+    """Settle an expression's names and types.
+
+    With ``self_type`` (a node's type) bare names are its fields first, then symbols, and ``self`` points to the
+    node. Raises ExpressionError, which carries ``where``, the column and the nearest existing name.
+    """
+    return Expression(text, where, Compiler(text, symbols, self_type, where))
+
+
+def _flat(operation: Operation) -> FlatExpression | None:
+    """An operation on bytes that have been read already; None when it reads anything besides its node."""
+    loads, uses_address = _reads(operation)
+    if loads is None:
+        return None
+    spans = [(load.offset, load.offset + load.size) for load in loads]
+    span = (min(first for first, _ in spans), max(end for _, end in spans)) if spans else (0, 0)
+    return FlatExpression(operation, span, uses_address)
+
+
+def _reads(operation: Operation) -> tuple[list[Load] | None, bool]:
+    """The loads from the node that an operation makes, and whether it uses the node's address otherwise.
+
+    None instead of the loads when one of them is from elsewhere.
+    """
+    if isinstance(operation, SelfAddress):
+        return [], True
+    if isinstance(operation, Load):
+        return ([operation], False) if isinstance(operation.base, SelfAddress) else (None, False)
+    loads: list[Load] = []
+    uses_address = False
+    for child in children(operation):
+        below, uses = _reads(child)
+        if below is None:
+            return None, False
+        loads += below
+        uses_address |= uses
+    return loads, uses_address

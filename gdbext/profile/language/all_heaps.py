@@ -1,0 +1,23 @@
+"""Every kind of heap that a profile may describe."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from gdbext.profile.language.heaps import BUMP, CHUNKS, LIST, BumpHeap, ListHeap, TiledHeap
+from gdbext.profile.language.keys import Source, Table
+from gdbext.profile.language.slabs import BUDDY, RUNS, SLAB, BuddyHeap, RunsHeap, SlabHeap
+
+E = TypeVar("E")
+
+HEAP_KINDS: Mapping[str, Table] = {
+    "list": LIST,
+    "chunks": CHUNKS,
+    "bump": BUMP,
+    "runs": RUNS,
+    "slab": SLAB,
+    "buddy": BUDDY,
+}
+"""The kinds of heaps that there are."""
+
+HeapKind = ListHeap[E] | TiledHeap[E] | BumpHeap[E] | RunsHeap[E] | SlabHeap[E] | BuddyHeap[E]
+HeapSource = HeapKind[Source]

@@ -1,0 +1,162 @@
+"""What a profile may say about who has frames: records about frames, devices' buffers, frames kept by number.
+
+A record holds what was written (``E`` is `Source`), or the same compiled against a kernel (``E`` is `Expression`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from gdbext.profile.language.keys import LOCK, READY, Form, Key, Table, expression, node
+from gdbext.symbols.model import Type
+
+E = TypeVar("E")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRecords(Generic[E]):
+    """An array with a record for each frame, the first for the frame at physical address ``base``.
+
+    ``order_in`` tells where a block's order stands: in the record of its ``first`` frame, or in those of ``all``.
+    ``element`` is a record's type once the names are settled.
+    """
+
+    where: str = ""
+    detect: tuple[str, ...]
+    entries: E
+    count: E
+    base: E
+    frame_size: int
+    free: E | None
+    type: E | None
+    owner: E | None
+    references: E | None
+    order: E | None
+    order_in: str
+    ready: E | None
+    lock: E | None
+    element: Type | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Buffers(Generic[E]):
+    """Memory that devices use, a record for each: an array (``entries``, ``count``) or a list (``head``, ``next``).
+
+    ``physical`` and ``size`` (bytes) say where a buffer is, ``align``, ``limit`` and ``boundary`` where it must be;
+    ``address`` is where the kernel maps it. ``table`` is what the profile calls them all.
+    """
+
+    table: str
+    where: str = ""
+    detect: tuple[str, ...]
+    entries: E | None
+    count: E | None
+    head: E | None
+    next: E | None
+    live: E | None
+    physical: E
+    size: E
+    align: E | None
+    limit: E | None
+    boundary: E | None
+    address: E | None
+    name: E | None
+    ready: E | None
+    lock: E | None
+    element: Type | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held(Generic[E]):
+    """Frames that somebody keeps in an array, as ``unit`` says: by number, or by physical address."""
+
+    table: str
+    where: str = ""
+    detect: tuple[str, ...]
+    entries: E
+    count: E
+    frame: E | None
+    unit: str
+    frame_size: int
+    ready: E | None
+    lock: E | None
+    element: Type | None = None
+
+
+DETECT = Key(
+    "detect",
+    Form.TEXTS,
+    "symbols; in a build of the kernel that lacks one of them there is nothing of this, and nothing is said",
+    default=(),
+)
+_FRAME_SIZE = Key("frame_size", Form.INTEGER, "bytes of a frame", default=4096)
+
+PAGE_RECORDS = Table(
+    "What the kernel records about each frame, beside the manager that hands it out: an array of structs. (A manager "
+    "that is nothing but such records is a `[pmm.NAME]` of kind `records`.)",
+    (
+        expression("entries", "the array, or a pointer to its first record", required=True),
+        expression("count", "number of records", required=True),
+        expression("base", "physical address of the frame that the first record is about", default="0"),
+        _FRAME_SIZE,
+        node("free", "true (not 0) when the record says that its frame is free"),
+        node("type", "what the frame is used for; named when it is an enum, so cast it if it is kept as a number"),
+        node("owner", "who has the frame: a pointer or a number, shown as it is"),
+        node("references", "how many refer to the frame"),
+        node("order", "the frame was allocated in a block of 2^order frames, aligned to its size; 0 when alone"),
+        Key(
+            "order_in",
+            Form.TEXT,
+            "which records of a block have its order: that of its first frame, or all",
+            default="first",
+            choices=("first", "all"),
+        ),
+        DETECT,
+        READY,
+        LOCK,
+    ),
+    PageRecords,
+)
+BUFFERS = Table(
+    "Memory that devices read and write by themselves: a record for each buffer, in an array (`entries`, `count`) or a "
+    "linked list (`head`, `next`).",
+    (
+        expression("entries", "the array, or a pointer to its first record"),
+        expression("count", "number of records"),
+        expression("head", "pointer to the first record"),
+        node("next", "pointer to the next record, 0 at the end"),
+        node("live", "true (not 0) when the record is in use; by default every one is"),
+        node("physical", "physical address of the buffer", required=True),
+        node("size", "its size in bytes", required=True),
+        node("align", "`physical` must be a multiple of this; 0: of nothing"),
+        node("limit", "all of it must lie below this physical address; 0: anywhere"),
+        node("boundary", "no multiple of this may lie inside; 0: no matter"),
+        node("address", "virtual address at which the kernel maps it, from its first byte on"),
+        node("name", "what to call the buffer: a text, or a pointer to one"),
+        DETECT,
+        READY,
+        LOCK,
+    ),
+    Buffers,
+)
+HELD = Table(
+    "Frames that somebody took and keeps in an array, to have them at once: reserves, caches.",
+    (
+        expression("entries", "the array, or a pointer to its first element", required=True),
+        expression("count", "how many of its elements are in use", required=True),
+        node("frame", "the frame that an element stands for; by default the element itself"),
+        Key(
+            "unit",
+            Form.TEXT,
+            "what `frame` is: the number of a frame, or its physical address",
+            default="frame",
+            choices=("frame", "address"),
+        ),
+        _FRAME_SIZE,
+        DETECT,
+        READY,
+        LOCK,
+    ),
+    Held,
+)

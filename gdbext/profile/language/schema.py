@@ -1,0 +1,295 @@
+"""What a profile may say: every table and every key, as data, and the records that they are read into.
+
+A new kind of manager is one more record and one more row in ``KINDS``. The reader (``load.py``) and the tables of
+``docs/profile.md`` follow from the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from gdbext.profile.language.all_heaps import HEAP_KINDS, HeapSource
+from gdbext.profile.language.keys import ARRAY, RANGE, Form, Key, Range, Source, Table, expression, node
+from gdbext.profile.language.owners import BUFFERS, HELD, PAGE_RECORDS, Buffers, Held, PageRecords
+from gdbext.profile.language.physical import PMM_KINDS, PmmSource
+from gdbext.profile.language.pointers import ROOTS, RootRanges
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Which kernel it is."""
+
+    name: str
+    detect: tuple[str, ...]
+    stop: str | None
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Address:
+    """How the kernel's addresses relate."""
+
+    direct_map: Source | None
+    image: Range[Source] | None
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """An array of physical ranges that the kernel keeps for itself."""
+
+    entries: Source
+    count: Source
+    base: Source
+    length: Source
+
+
+@dataclass(frozen=True)
+class Reclaimable:
+    """Types of memory that become usable ``when`` the kernel has saved what lies there."""
+
+    types: tuple[Source, ...]
+    when: Source
+
+
+@dataclass(frozen=True)
+class BootMap:
+    """The memory map that the boot loader handed over."""
+
+    entries: Source
+    count: Source
+    base: Source
+    length: Source
+    type: Source
+    usable: tuple[Source, ...]
+    reclaimable: Reclaimable | None
+    reserved: Reserved | None
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Zones:
+    """Physical ranges that the kernel tells apart, as an array; ``names`` by index."""
+
+    entries: Source
+    count: Source
+    start: Source
+    end: Source
+    names: tuple[str, ...]
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Handled:
+    """What the kernel's handlers keep of the exception that they are handling."""
+
+    when: Source
+    vector: Source
+    error_code: Source
+    address: Source | None
+    rip: Source | None
+    flags: Source | None
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A finding that the kernel's owner knows about; ``address`` narrows it to one object."""
+
+    id: str
+    address: Source | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Checks:
+    """Which rules are off, which are less severe, and which findings are known."""
+
+    off: tuple[str, ...]
+    severity: Mapping[str, str]
+    known: tuple[Known, ...]
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A whole profile, read and checked for form; no name in it has been looked up yet.
+
+    ``title`` says where it comes from: a path, or a built-in profile's name.
+    """
+
+    title: str
+    kernel: Kernel
+    address: Address
+    boot_map: BootMap | None
+    exception: Handled | None
+    zones: Zones | None
+    page_records: PageRecords[Source] | None
+    dma: tuple[Buffers[Source], ...]
+    held: tuple[Held[Source], ...]
+    roots: tuple[RootRanges[Source], ...]
+    pmm: tuple[PmmSource, ...]
+    heap: tuple[HeapSource, ...]
+    checks: Checks
+
+
+KERNEL = Table(
+    "Which kernel this is.",
+    (
+        Key("name", Form.TEXT, "what to call it", required=True),
+        Key("detect", Form.TEXTS, "symbols; a built-in profile is chosen when the kernel has them all", default=()),
+        Key("stop", Form.TEXT, "function that the kernel reaches when it has booted and is at rest"),
+    ),
+    Kernel,
+)
+ADDRESS = Table(
+    "How addresses relate.",
+    (
+        expression("direct_map", "where physical address 0 is mapped: virtual = physical + this"),
+        Key(
+            "image",
+            Form.TABLE,
+            "the virtual addresses of the kernel's image: surely RAM, where only the direct map gives memory",
+            keys=RANGE,
+            record=Range,
+        ),
+    ),
+    Address,
+)
+BOOT_MAP = Table(
+    "The memory map from the boot loader: an array of structs. In `base`, `length` and `type` the node is one entry.",
+    (
+        *ARRAY,
+        node("type", "what kind of memory it is", required=True),
+        Key("usable", Form.EXPRESSIONS, "the values of `type` that mean memory for free use", required=True),
+        Key(
+            "reclaimable",
+            Form.TABLE,
+            "memory for free use once the kernel has saved what the firmware or the loader keeps there: ACPI's tables",
+            keys=(
+                Key("types", Form.EXPRESSIONS, "the values of `type` that mean such memory", required=True),
+                expression("when", "true (not 0) from when on it may be handed out", required=True),
+            ),
+            record=Reclaimable,
+        ),
+        Key(
+            "reserved",
+            Form.TABLE,
+            "an array of ranges that the kernel keeps for itself, usable or not: its image, modules, low memory",
+            keys=ARRAY,
+            record=Reserved,
+        ),
+    ),
+    BootMap,
+)
+ZONES = Table(
+    "Ranges of physical memory that the kernel tells apart, such as what old devices can reach: an array of structs.",
+    (
+        expression("entries", "the array, or a pointer to its first zone", required=True),
+        expression("count", "number of zones", required=True),
+        node("start", "a zone's first physical address", required=True),
+        node("end", "the physical address behind its last", required=True),
+        Key("names", Form.TEXTS, "what to call them", default=()),
+    ),
+    Zones,
+)
+EXCEPTION = Table(
+    "The exception that the kernel is handling, or reported last: `vmfault` takes the error code from here.",
+    (
+        expression("when", "true (not 0) when there is one", required=True),
+        expression("vector", "its vector (14 for a page fault)", required=True),
+        expression("error_code", "the error code that the processor pushed", required=True),
+        expression("address", "the faulting address; by default CR2"),
+        expression("rip", "the instruction that faulted"),
+        expression("flags", "RFLAGS at that instruction"),
+    ),
+    Handled,
+)
+CHECKS = Table(
+    "Which rules are applied.",
+    (
+        Key("off", Form.RULES, "rules that are not checked", default=()),
+        Key(
+            "severity",
+            Form.SEVERITIES,
+            "rules with another severity",
+            default=MappingProxyType({}),
+            choices=("error", "warning"),
+        ),
+        Key(
+            "known",
+            Form.TABLES,
+            "findings that are expected",
+            default=(),
+            keys=(
+                Key("id", Form.RULE, "its rule", required=True),
+                expression("address", "the object that breaks it; by default any"),
+                Key("reason", Form.TEXT, "why it is right as it is", required=True),
+            ),
+            record=Known,
+        ),
+    ),
+    Checks,
+)
+
+INSTANCE = expression(
+    "instance", "the variable that it is about, such as `kernel_heap`: what `$` stands for in the table's expressions"
+)
+ANY_KIND = Table(
+    "What tables of all kinds may say beside what their kind is about.",
+    (
+        Key("kind", Form.TEXT, "which of the kinds below", required=True),
+        Key(
+            "like",
+            Form.TEXT,
+            "the name of another such table: what this one does not say is taken over from there, key by key",
+        ),
+        INSTANCE,
+    ),
+    dict,
+)
+
+SINGLE: Mapping[str, Table] = {
+    "kernel": KERNEL,
+    "address": ADDRESS,
+    "boot_map": BOOT_MAP,
+    "exception": EXCEPTION,
+    "zones": ZONES,
+    "page_records": PAGE_RECORDS,
+    "checks": CHECKS,
+}
+"""The tables that a profile has once."""
+NAMED: Mapping[str, Table] = {"dma": BUFFERS, "held": HELD, "roots": ROOTS}
+"""The tables that a profile has by name (``[dma.NAME]``)."""
+KINDS: Mapping[str, Mapping[str, Table]] = {"pmm": PMM_KINDS, "heap": HEAP_KINDS}
+"""The tables that a profile has by name and kind (``[pmm.NAME]``), for each ``kind`` that they may be of."""
+
+
+def key_tables() -> str:
+    """All keys as tables in Markdown, for ``docs/profile.md``."""
+    parts = [_section(f"`[{name}]`", table) for name, table in SINGLE.items() if name != "checks"]
+    parts += [_section(f"`[{name}.NAME]`", table) for name, table in NAMED.items()]
+    parts.append(_section(" and ".join(f"`[{family}.NAME]`" for family in KINDS), ANY_KIND))
+    for family, kinds in KINDS.items():
+        parts += [_section(f'`[{family}.NAME]` with `kind = "{kind}"`', table) for kind, table in kinds.items()]
+    return "\n".join([*parts, _section("`[checks]`", CHECKS)])
+
+
+def _section(title: str, table: Table) -> str:
+    rows = [row for key in table.keys for row in _rows(key, "")]
+    return "\n".join(
+        [f"### {title}", "", table.doc, "", "| key | value | default | meaning |", "|---|---|---|---|", *rows, ""]
+    )
+
+
+def _rows(key: Key, prefix: str) -> list[str]:
+    name = prefix + key.name
+    value = " or ".join(f"`{choice}`" for choice in key.choices) or key.form.value
+    if key.form is Form.SEVERITIES:
+        value = f"table: rule = {value}"
+    plain = key.default if isinstance(key.default, str | int) else None
+    default = "required" if key.required else "" if plain is None else f"`{str(plain).lower()}`"
+    rows = [f"| `{name}` | {value} | {default} | {key.doc} |"]
+    return rows + [row for below in key.keys for row in _rows(below, f"{name}.")]

@@ -1,0 +1,32 @@
+"""A number that a manager keeps about itself, and where it keeps it."""
+
+from dataclasses import dataclass
+
+from gdbext.machine.memory import VirtualMemory
+from gdbext.profile.expressions.expression import Expression
+from gdbext.units import VirtAddr
+
+
+@dataclass(frozen=True)
+class Counter:
+    """A counter by its meaning; ``address`` is None when the number is computed; ``text`` is its expression."""
+
+    meaning: str
+    value: int
+    address: VirtAddr | None
+    text: str
+
+
+@dataclass(frozen=True)
+class CounterStat:
+    """A number that a manager keeps, and the same counted (None where it cannot be counted)."""
+
+    name: str
+    value: int
+    counted: int | None
+
+
+def read_counter(meaning: str, counter: Expression, memory: VirtualMemory, node: VirtAddr | None = None) -> Counter:
+    """The counter's value now; ``node`` is the address of the structure that it is in, if it is about one."""
+    address = counter.address(memory, node) if counter.is_lvalue else None
+    return Counter(meaning, counter.evaluate(memory, node), address, counter.text)

@@ -1,0 +1,1 @@
+"""The reference kernel's physical managers, and who has its frames."""
