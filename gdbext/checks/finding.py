@@ -23,12 +23,25 @@ class Severity(Enum):
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One broken rule, with its evidence.
+class Broken:
+    """What breaks a rule, as the rule's check yields it; `Rule.finding` makes a finding of it.
 
     ``address`` is the first bad object: virtual for what lies in the kernel's structures, physical for a frame;
     ``subject`` says which. ``cause`` is the likely reason, in words.
     """
+
+    subject: str
+    address: int | None
+    expected: str
+    actual: str
+    cause: str
+    evidence: tuple[str, ...] = ()
+    severity: Severity = Severity.ERROR
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One broken rule, with its evidence: the rule's id and title, and what `Broken` says."""
 
     id: str
     severity: Severity
@@ -37,8 +50,8 @@ class Finding:
     address: Word64 | None
     expected: str
     actual: str
-    evidence: tuple[str, ...] = ()
-    cause: str = ""
+    evidence: tuple[str, ...]
+    cause: str
 
 
 @dataclass(frozen=True)
@@ -64,14 +77,28 @@ class Rule(Generic[Inputs]):
     """A rule over one kind of snapshot.
 
     ``missing`` says why the rule cannot be looked at here, or None when it can; ``partly`` names what it leaves out
-    here; ``check`` yields the findings, whose id and title are the rule's.
+    here; ``check`` yields what is broken, and the rule puts its id and title to it.
     """
 
     id: str
     title: str
-    check: Callable[[Inputs], Iterable[Finding]]
+    check: Callable[[Inputs], Iterable[Broken]]
     missing: Callable[[Inputs], str | None] = lambda _: None
     partly: Callable[[Inputs], tuple[str, ...]] = lambda _: ()
+
+    def finding(self, broken: Broken) -> Finding:
+        """The finding that this rule is broken."""
+        return Finding(
+            id=self.id,
+            severity=broken.severity,
+            title=self.title,
+            subject=broken.subject,
+            address=None if broken.address is None else Word64(broken.address),
+            expected=broken.expected,
+            actual=broken.actual,
+            evidence=broken.evidence,
+            cause=broken.cause,
+        )
 
 
 FINDINGS_KEPT = 20
@@ -90,13 +117,13 @@ def run_rules(rules: Iterable[Rule[Inputs]], inputs: Inputs, *, in_flux: bool = 
             continue
         checked.append(rule.id)
         skipped += [Skipped(rule.id, why, partly=True) for why in rule.partly(inputs)]
-        findings += [replace(found, id=rule.id, title=rule.title) for found in _capped(rule.check(inputs))]
+        findings += map(rule.finding, _capped(rule.check(inputs)))
     if in_flux:
         findings = [replace(finding, severity=Severity.IN_FLUX) for finding in findings]
     return CheckReport(tuple(findings), tuple(checked), tuple(skipped))
 
 
-def _capped(found: Iterable[Finding]) -> list[Finding]:
+def _capped(found: Iterable[Broken]) -> list[Broken]:
     """The first findings of a rule; the rest are not even looked for, a damaged heap may have millions."""
     findings = list(islice(found, FINDINGS_KEPT + 1))
     if len(findings) <= FINDINGS_KEPT:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gdbext.checks.translation.paging import PagingInputs, check_devices
+from gdbext.checks.finding import run_rules
+from gdbext.checks.translation.paging import PAGING_RULES, PagingInputs
 from gdbext.machine.memory import RamMap, RamRange
 from gdbext.units import PhysAddr
 from gdbext.vmm.map import Names
@@ -34,7 +35,8 @@ def devices(first, count, *, flags=0, ram=RAM):
         boot_map=None,
         walk=lambda address: walk(guest.memory, cpu(), address),
     )
-    return [(finding.id, finding.address, finding.actual) for finding in check_devices(inputs)]
+    report = run_rules([rule for rule in PAGING_RULES if rule.id == "PT31"], inputs)
+    return [(finding.id, finding.address, finding.actual) for finding in report.findings]
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator
 
-from gdbext.checks.finding import Finding
-from gdbext.checks.heaps.wording import broken
+from gdbext.checks.finding import Broken
 from gdbext.heap.buddy import WrongNode
 from gdbext.units import hex_address
 
 
-def check_nodes(nodes: tuple[WrongNode, ...]) -> Iterator[Finding]:
+def check_nodes(nodes: tuple[WrongNode, ...]) -> Iterator[Broken]:
     """The nodes that are wrong, from the leaves up."""
     for node in nodes:
         block = f"the block of {node.size} bytes at {hex_address(node.block)}"
-        yield broken(
+        yield Broken(
             "node",
             node.at,
             f"{node.expected} for {block}, {_halves(node)}",

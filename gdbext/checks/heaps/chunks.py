@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.checks.finding import CheckReport, Finding, Rule, Severity, combined, not_looked_at
+from gdbext.checks.finding import Broken, CheckReport, Rule, combined, not_looked_at
 from gdbext.checks.heaps.index import check_free
 from gdbext.checks.heaps.places import check_fills
 from gdbext.checks.heaps.slabs import check_slabs
-from gdbext.checks.heaps.wording import broken, describe, neighbours, written_over
+from gdbext.checks.heaps.wording import describe, neighbours, written_over
 from gdbext.errors import MemoryUnavailable
 from gdbext.heap.runs import PageRuns
 from gdbext.heap.slab import Slabs
@@ -18,17 +18,14 @@ from gdbext.heap.snapshot import Chunk, HeapSnapshot, bytes_around
 from gdbext.heap.stat import count_chunks
 from gdbext.structures.chain import Stop
 from gdbext.structures.unread import Unread
-from gdbext.units import VirtAddr, Word64, hex_address
+from gdbext.units import VirtAddr, hex_address
 
 
 def report_unread_heap(heap: Unread) -> CheckReport:
     """The report on a heap that could not be read: HEAP00 is broken, unless it is absent; all else is skipped."""
     if heap.absent:
         return not_looked_at(HEAP_RULES, f"'{heap.name}': {heap.why}")
-    finding = Finding(
-        id="HEAP00",
-        severity=Severity.ERROR,
-        title=_TITLES["HEAP00"],
+    unread = Broken(
         subject="heap",
         address=None,
         expected=f"the heap '{heap.name}' where the profile says",
@@ -36,19 +33,16 @@ def report_unread_heap(heap: Unread) -> CheckReport:
         cause="its own variables are overwritten, the page tables are broken, or the profile does not fit",
     )
     skipped = not_looked_at((rule for rule in HEAP_RULES if rule.id != "HEAP00"), f"'{heap.name}' cannot be read")
-    return combined((CheckReport((finding,), ("HEAP00",), ()), skipped))
+    return combined((CheckReport((_READABLE.finding(unread),), ("HEAP00",), ()), skipped))
 
 
-def check_magic(heap: HeapSnapshot) -> Iterator[Finding]:
+def check_magic(heap: HeapSnapshot) -> Iterator[Broken]:
     """HEAP61: every header carries its magic."""
     for index in np.flatnonzero(~heap.chunks.sound).tolist():
         chunk = heap.chunks.at(index)
-        yield Finding(
-            id="HEAP61",
-            severity=Severity.ERROR,
-            title=_TITLES["HEAP61"],
+        yield Broken(
             subject="chunk",
-            address=Word64(chunk.address),
+            address=chunk.address,
             expected="the magic of a header",
             actual="something else: the header is overwritten",
             evidence=(bytes_around(heap.memory, chunk.address, heap.header), *neighbours(heap, index)),
@@ -61,10 +55,10 @@ def check_magic(heap: HeapSnapshot) -> Iterator[Finding]:
         yield from _check_footers(heap, heap.chunks.closed)
 
 
-def _check_slab_magic(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
+def _check_slab_magic(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Broken]:
     for slab in np.flatnonzero(~slabs.marked).tolist():
         header = VirtAddr(int(slabs.header[slab]))
-        yield broken(
+        yield Broken(
             "slab",
             header,
             "the magic of a slab's header",
@@ -74,7 +68,7 @@ def _check_slab_magic(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
         )
 
 
-def _check_footers(heap: HeapSnapshot, closed: NDArray[np.bool_]) -> Iterator[Finding]:
+def _check_footers(heap: HeapSnapshot, closed: NDArray[np.bool_]) -> Iterator[Broken]:
     """A footer that does not agree with a header that is right, and ends where the next chunk begins."""
     begins = np.append(heap.chunks.address[1:], np.uint64(heap.chunks.end[-1] if len(closed) else 0))
     good = heap.chunks.sound & heap.sensible & ((heap.ends == begins) | np.isin(heap.ends, heap.segment_ends))
@@ -82,12 +76,9 @@ def _check_footers(heap: HeapSnapshot, closed: NDArray[np.bool_]) -> Iterator[Fi
     good &= np.append(heap.chunks.sound[1:], True) | (heap.ends != begins)
     for index in np.flatnonzero(good & ~closed).tolist():
         chunk = heap.chunks.at(index)
-        yield Finding(
-            id="HEAP61",
-            severity=Severity.ERROR,
-            title=_TITLES["HEAP61"],
+        yield Broken(
             subject="chunk",
-            address=Word64(chunk.address),
+            address=chunk.address,
             expected="a footer that agrees with the header",
             actual="it does not",
             evidence=(
@@ -116,7 +107,7 @@ def _overrun(heap: HeapSnapshot, before: Chunk | None, address: VirtAddr) -> str
     return f"{chunk} {deed} by {written.length}: its successor's header holds {written.what}"
 
 
-def check_tiling(heap: HeapSnapshot) -> Iterator[Finding]:
+def check_tiling(heap: HeapSnapshot) -> Iterator[Broken]:
     """HEAP60: each chunk ends where the next begins, or where its segment ends; sizes are sound."""
     chunks, good = heap.chunks, heap.chunks.sound & heap.sensible
     for index in np.flatnonzero(chunks.sound & ~heap.sensible).tolist():
@@ -128,11 +119,11 @@ def check_tiling(heap: HeapSnapshot) -> Iterator[Finding]:
         yield from _check_runs(heap.runs)
 
 
-def _check_runs(runs: PageRuns) -> Iterator[Finding]:
+def _check_runs(runs: PageRuns) -> Iterator[Broken]:
     """Runs of pages that end where there can be no end."""
     for run in np.flatnonzero(~runs.fits).tolist():
         length, room = int(runs.length[run]), int(runs.room[run])
-        yield broken(
+        yield Broken(
             "run",
             int(runs.record[run]),
             f"a run at {hex_address(int(runs.start[run]))} of 1 to {room} pages, up to where the next begins",
@@ -159,14 +150,11 @@ def _mismatch(heap: HeapSnapshot, index: int) -> tuple[str, str]:
     return f"an end at {hex_address(following)}, where the next chunk is", f"{end:#x}: {how}"
 
 
-def _tiling_finding(heap: HeapSnapshot, index: int, expected: str, actual: str) -> Finding:
+def _tiling_finding(heap: HeapSnapshot, index: int, expected: str, actual: str) -> Broken:
     chunk = heap.chunks.at(index)
-    return Finding(
-        id="HEAP60",
-        severity=Severity.ERROR,
-        title=_TITLES["HEAP60"],
+    return Broken(
         subject="chunk",
-        address=Word64(chunk.address),
+        address=chunk.address,
         expected=expected,
         actual=actual,
         evidence=(describe(chunk), *neighbours(heap, index)),
@@ -174,7 +162,7 @@ def _tiling_finding(heap: HeapSnapshot, index: int, expected: str, actual: str) 
     )
 
 
-def _check_borders(heap: HeapSnapshot, good: NDArray[np.bool_]) -> Iterator[Finding]:
+def _check_borders(heap: HeapSnapshot, good: NDArray[np.bool_]) -> Iterator[Broken]:
     """The first chunk begins a segment, the last ends one."""
     if not heap.segments or heap.scattered:
         return
@@ -182,7 +170,7 @@ def _check_borders(heap: HeapSnapshot, good: NDArray[np.bool_]) -> Iterator[Find
         expected, actual = "a first chunk in an arena that is not empty", "head = 0x0"
         if heap.tiled:
             expected, actual = "chunks", (heap.unseen if heap.lost else None) or "none"
-        yield _link_finding(heap, None, expected, actual, (), rule="HEAP60")
+        yield _link_finding(heap, None, expected, actual, ())
         return
     last = len(heap.chunks) - 1
     first = int(heap.chunks.address[0])
@@ -193,7 +181,7 @@ def _check_borders(heap: HeapSnapshot, good: NDArray[np.bool_]) -> Iterator[Find
         yield _tiling_finding(heap, last, "the last chunk to end where a segment ends", f"{end:#x}")
 
 
-def check_links(heap: HeapSnapshot) -> Iterator[Finding]:
+def check_links(heap: HeapSnapshot) -> Iterator[Broken]:
     """HEAP63: the list ends, its links back mirror its links forward, and the tail is its last chunk."""
     yield from _check_way(heap)
     yield from _check_back(heap)
@@ -205,7 +193,7 @@ def check_links(heap: HeapSnapshot) -> Iterator[Finding]:
         evidence = (describe(heap.chunks.at(last)),) if last is not None else ()
         expected = f"tail = {hex_address(tail)}, the last chunk of the list"
         finding = _link_finding(heap, None, expected, f"tail = {hex_address(heap.tail)}", evidence)
-        yield replace(finding, subject="chunk", address=Word64(heap.tail))
+        yield replace(finding, subject="chunk", address=heap.tail)
 
 
 def _last_of_list(heap: HeapSnapshot) -> int | None:
@@ -217,7 +205,7 @@ def _last_of_list(heap: HeapSnapshot) -> int | None:
     return (int(np.flatnonzero(heap.chunks.address == np.uint64(heap.head))[0]) - 1) % len(heap.chunks)
 
 
-def _check_back(heap: HeapSnapshot) -> Iterator[Finding]:
+def _check_back(heap: HeapSnapshot) -> Iterator[Broken]:
     """Each link back leads to the chunk before."""
     chunks = heap.chunks
     if chunks.prev is None or not len(chunks):
@@ -239,7 +227,7 @@ def _check_back(heap: HeapSnapshot) -> Iterator[Finding]:
         )
 
 
-def _check_way(heap: HeapSnapshot) -> Iterator[Finding]:
+def _check_way(heap: HeapSnapshot) -> Iterator[Broken]:
     link = heap.broken
     if link is None:
         return
@@ -261,22 +249,18 @@ def _check_way(heap: HeapSnapshot) -> Iterator[Finding]:
 BAD_LINK = "a link was overwritten, or a chunk was put in or taken out without mending both sides"
 
 
-def _link_finding(  # noqa: PLR0913 - a finding has that many facts
+def _link_finding(
     heap: HeapSnapshot,
     index: int | None,
     expected: str,
     actual: str,
     evidence: tuple[str, ...],
     *,
-    rule: str = "HEAP63",
     cause: str = BAD_LINK,
-) -> Finding:
-    return Finding(
-        id=rule,
-        severity=Severity.ERROR,
-        title=_TITLES[rule],
+) -> Broken:
+    return Broken(
         subject="heap" if index is None else "chunk",
-        address=_own_address(heap) if index is None else Word64(heap.chunks.at(index).address),
+        address=_own_address(heap) if index is None else heap.chunks.at(index).address,
         expected=expected,
         actual=actual,
         evidence=evidence,
@@ -284,31 +268,28 @@ def _link_finding(  # noqa: PLR0913 - a finding has that many facts
     )
 
 
-def check_counters(heap: HeapSnapshot) -> Iterator[Finding]:
+def check_counters(heap: HeapSnapshot) -> Iterator[Broken]:
     """HEAP65: the counters say what the chunks say."""
     counted = count_chunks(heap.chunks)
     for counter in heap.counters:
         expected = counted[counter.meaning]
         if counter.value != expected:
-            yield Finding(
-                id="HEAP65",
-                severity=Severity.ERROR,
-                title=_TITLES["HEAP65"],
+            yield Broken(
                 subject="counter",
-                address=Word64(counter.address) if counter.address is not None else None,
+                address=counter.address,
                 expected=f"{expected}, counted over the chunks",
                 actual=f"{counter.text} = {counter.value} ({counter.value - expected:+d})",
                 cause="a chunk changed without the counter (a lost update, a double free), or the other way round",
             )
 
 
-def check_watermark(heap: HeapSnapshot) -> Iterator[Finding]:
+def check_watermark(heap: HeapSnapshot) -> Iterator[Broken]:
     """HEAP67: start <= current <= end."""
     mark = heap.watermark
     if mark is None or mark.start <= mark.current <= mark.end:
         return
     where = "beyond the end" if mark.current > mark.end else "before the start"
-    yield broken(
+    yield Broken(
         "heap",
         mark.at,
         f"an address from {hex_address(mark.start)} to {hex_address(mark.end)}",
@@ -329,11 +310,11 @@ def heap_rules(heap: HeapSnapshot) -> tuple[Rule[HeapSnapshot], ...]:
     return tuple(rule for rule in HEAP_RULES if rule.id not in left_out and (links or rule.id != "HEAP63"))
 
 
-def _own_address(heap: HeapSnapshot) -> Word64 | None:
+def _own_address(heap: HeapSnapshot) -> VirtAddr | None:
     """What a finding about the heap as a whole names."""
     if heap.head is not None:
-        return Word64(heap.head)
-    return Word64(heap.segments[0].start) if heap.segments else None
+        return heap.head
+    return heap.segments[0].start if heap.segments else None
 
 
 def _no_magic(heap: HeapSnapshot) -> str | None:
@@ -380,27 +361,22 @@ def _not_seen(heap: HeapSnapshot) -> tuple[str, ...]:
     )
 
 
-_TITLES = {
-    "HEAP00": "the heap can be read",
-    "HEAP60": "chunks tile their arena",
-    "HEAP61": "headers carry their magic, footers agree with them",
-    "HEAP62": "free chunks are merged, and found once each where they belong",
-    "HEAP63": "links agree with each other",
-    "HEAP64": "freed memory and fences are untouched",
-    "HEAP65": "counters agree with the chunks",
-    "HEAP66": "slabs and their free objects are where they belong",
-    "HEAP67": "what has been handed out lies between start and end",
-}
-
+_READABLE: Rule[HeapSnapshot] = Rule("HEAP00", "the heap can be read", lambda heap: ())
 HEAP_RULES: tuple[Rule[HeapSnapshot], ...] = (
-    Rule("HEAP00", _TITLES["HEAP00"], lambda heap: ()),
-    Rule("HEAP61", _TITLES["HEAP61"], check_magic, _no_magic),
-    Rule("HEAP60", _TITLES["HEAP60"], check_tiling, partly=_not_seen),
-    Rule("HEAP63", _TITLES["HEAP63"], check_links, partly=_end_not_known),
-    Rule("HEAP62", _TITLES["HEAP62"], check_free, _nothing_about_free, _not_told),
-    Rule("HEAP64", _TITLES["HEAP64"], check_fills, _no_fills),
-    Rule("HEAP65", _TITLES["HEAP65"], check_counters, _not_countable),
-    Rule("HEAP66", _TITLES["HEAP66"], check_slabs),
-    Rule("HEAP67", _TITLES["HEAP67"], check_watermark),
+    _READABLE,
+    Rule("HEAP61", "headers carry their magic, footers agree with them", check_magic, _no_magic),
+    Rule("HEAP60", "chunks tile their arena", check_tiling, partly=_not_seen),
+    Rule("HEAP63", "links agree with each other", check_links, partly=_end_not_known),
+    Rule(
+        "HEAP62",
+        "free chunks are merged, and found once each where they belong",
+        check_free,
+        _nothing_about_free,
+        _not_told,
+    ),
+    Rule("HEAP64", "freed memory and fences are untouched", check_fills, _no_fills),
+    Rule("HEAP65", "counters agree with the chunks", check_counters, _not_countable),
+    Rule("HEAP66", "slabs and their free objects are where they belong", check_slabs),
+    Rule("HEAP67", "what has been handed out lies between start and end", check_watermark),
 )
 """The rules of a heap of chunks, root causes before their consequences."""

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.checks.finding import Finding
+from gdbext.checks.finding import Broken
 from gdbext.checks.heaps.buddy import check_nodes
-from gdbext.checks.heaps.wording import broken, describe, neighbours
+from gdbext.checks.heaps.wording import describe, neighbours
 from gdbext.heap.index import NOBODY, Bin, FreeIndex, FreeTree, Rover
 from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.structures.chain import Break
@@ -16,7 +16,7 @@ from gdbext.units import hex_address
 _BAD_LINK = "somebody wrote into a chunk after it was freed, or it was freed twice"
 
 
-def check_free(heap: HeapSnapshot) -> Iterator[Finding]:
+def check_free(heap: HeapSnapshot) -> Iterator[Broken]:
     """HEAP62 as a whole."""
     if heap.coalesces:
         yield from _unmerged(heap)
@@ -33,12 +33,12 @@ def check_free(heap: HeapSnapshot) -> Iterator[Finding]:
     yield from _members(heap, heap.index)
 
 
-def _unmerged(heap: HeapSnapshot) -> Iterator[Finding]:
+def _unmerged(heap: HeapSnapshot) -> Iterator[Broken]:
     """Two neighbours that are both free."""
     chunks, at = heap.chunks, heap.pairs
     free = chunks.free & chunks.sound
     for index in at[free[at] & free[at + 1] & (heap.ends[at] == chunks.address[at + 1])].tolist():
-        yield broken(
+        yield Broken(
             "chunk",
             int(chunks.address[index]),
             "free neighbours merged into one chunk",
@@ -48,10 +48,10 @@ def _unmerged(heap: HeapSnapshot) -> Iterator[Finding]:
         )
 
 
-def _rover(heap: HeapSnapshot) -> Iterator[Finding]:
+def _rover(heap: HeapSnapshot) -> Iterator[Broken]:
     """The chunk where the next search begins is one."""
     if heap.unseen is None and np.uint64(heap.rover or 0) not in heap.chunks.address:
-        yield broken(
+        yield Broken(
             "heap",
             heap.rover,
             "a chunk where the next search begins",
@@ -71,10 +71,10 @@ def _holding(heap: HeapSnapshot, address: int) -> tuple[str, ...]:
     return (f"it lies in {describe(chunks.at(index))}", *neighbours(heap, index))
 
 
-def _link(heap: HeapSnapshot, what: str, at: int | None, link: Break) -> Finding:
+def _link(heap: HeapSnapshot, what: str, at: int | None, link: Break) -> Broken:
     """A link of an index that leads nowhere."""
     source = f"the chunk at {hex_address(link.source)}" if link.source is not None else "the heap's own variable"
-    return broken(
+    return Broken(
         "chunk" if link.source is not None else "heap",
         link.source if link.source is not None else at,
         f"a link to a free chunk that is not on {what} yet, or the link that ends it",
@@ -84,7 +84,7 @@ def _link(heap: HeapSnapshot, what: str, at: int | None, link: Break) -> Finding
     )
 
 
-def _bin(heap: HeapSnapshot, found: Bin) -> Iterator[Finding]:
+def _bin(heap: HeapSnapshot, found: Bin) -> Iterator[Broken]:
     """A list: its links, what belongs on it, its order, its length."""
     chunks, what = heap.chunks, f"list {found.name} of '{heap.name}'"
     if found.broken is not None:
@@ -98,7 +98,7 @@ def _bin(heap: HeapSnapshot, found: Bin) -> Iterator[Finding]:
         outside |= sizes >= found.high
     outside &= (chunks.sound & heap.fits)[found.members]  # of others HEAP60 tells
     for number in found.members[outside].tolist():
-        yield broken(
+        yield Broken(
             "chunk",
             int(chunks.address[number]),
             f"{_range(found)} on {what}",
@@ -108,7 +108,7 @@ def _bin(heap: HeapSnapshot, found: Bin) -> Iterator[Finding]:
         )
     yield from _sorted(heap, found, what)
     if found.length is not None and found.broken is None and found.length.value != len(found.members):
-        yield broken(
+        yield Broken(
             "counter",
             found.length.address,
             f"{len(found.members)}, counted along {what}",
@@ -119,10 +119,10 @@ def _bin(heap: HeapSnapshot, found: Bin) -> Iterator[Finding]:
         yield from _list_rover(heap, found, found.rover, what)
 
 
-def _list_rover(heap: HeapSnapshot, found: Bin, rover: Rover, what: str) -> Iterator[Finding]:
+def _list_rover(heap: HeapSnapshot, found: Bin, rover: Rover, what: str) -> Iterator[Broken]:
     """The next search in a list begins on it, or at its start."""
     if rover.number != NOBODY and rover.number not in found.members:
-        yield broken(
+        yield Broken(
             "heap",
             rover.at,
             f"a chunk on {what}, where the next search begins",
@@ -137,7 +137,7 @@ def _range(found: Bin) -> str:
     return f"{low} bytes" + ("" if found.high is None else f" and fewer than {found.high}")
 
 
-def _back(heap: HeapSnapshot, found: Bin, what: str) -> Iterator[Finding]:
+def _back(heap: HeapSnapshot, found: Bin, what: str) -> Iterator[Broken]:
     """Links back mirror the links forward; a first one may lead to the list itself."""
     if found.back is None or not len(found.members):
         return
@@ -145,7 +145,7 @@ def _back(heap: HeapSnapshot, found: Bin, what: str) -> Iterator[Finding]:
     expected = np.concatenate([first, found.members[:-1]])
     for at in np.flatnonzero(found.back != expected).tolist():
         number = int(found.members[at])
-        yield broken(
+        yield Broken(
             "chunk",
             int(heap.chunks.address[number]),
             f"a link back to chunk {hex_address(int(heap.chunks.address[expected[at]]))}, on {what}",
@@ -155,13 +155,13 @@ def _back(heap: HeapSnapshot, found: Bin, what: str) -> Iterator[Finding]:
         )
 
 
-def _sorted(heap: HeapSnapshot, found: Bin, what: str) -> Iterator[Finding]:
+def _sorted(heap: HeapSnapshot, found: Bin, what: str) -> Iterator[Broken]:
     if found.sorted == "nothing":
         return
     keys = (heap.chunks.address if found.sorted == "address" else heap.chunks.size)[found.members]
     for at in np.flatnonzero(keys[1:] < keys[:-1]).tolist():
         number = int(found.members[at + 1])
-        yield broken(
+        yield Broken(
             "chunk",
             int(heap.chunks.address[number]),
             f"rising order of {found.sorted} on {what}",
@@ -171,11 +171,11 @@ def _sorted(heap: HeapSnapshot, found: Bin, what: str) -> Iterator[Finding]:
         )
 
 
-def _members(heap: HeapSnapshot, index: FreeIndex) -> Iterator[Finding]:
+def _members(heap: HeapSnapshot, index: FreeIndex) -> Iterator[Broken]:
     """Each free chunk is in the index once, and no other chunk is."""
     chunks, times = heap.chunks, index.times(len(heap.chunks))
     for number in np.flatnonzero(chunks.sound & ~chunks.free & (times > 0)).tolist():
-        yield broken(
+        yield Broken(
             "chunk",
             int(chunks.address[number]),
             "only free chunks among those that are searched",
@@ -184,7 +184,7 @@ def _members(heap: HeapSnapshot, index: FreeIndex) -> Iterator[Finding]:
             (describe(chunks.at(number)), *neighbours(heap, number)),
         )
     for number in np.flatnonzero(times > 1).tolist():
-        yield broken(
+        yield Broken(
             "chunk",
             int(chunks.address[number]),
             "each free chunk once among those that are searched",
@@ -195,7 +195,7 @@ def _members(heap: HeapSnapshot, index: FreeIndex) -> Iterator[Finding]:
     if not index.whole or heap.unseen is not None:
         return
     for number in np.flatnonzero(chunks.sound & chunks.free & (times == 0)).tolist():
-        yield broken(
+        yield Broken(
             "chunk",
             int(chunks.address[number]),
             "every free chunk among those that are searched",
@@ -205,7 +205,7 @@ def _members(heap: HeapSnapshot, index: FreeIndex) -> Iterator[Finding]:
         )
 
 
-def _tree(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Finding]:
+def _tree(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Broken]:
     """A tree: its links, its order, and what keeps it flat."""
     what = f"the tree of '{heap.name}'"
     for link in tree.broken:
@@ -219,7 +219,7 @@ def _tree(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Finding]:
     if not tree.broken:
         yield from _flat(heap, tree)
     if tree.count is not None and not tree.broken and tree.count.value != len(tree.members):
-        yield broken(
+        yield Broken(
             "counter",
             tree.count.address,
             f"{len(tree.members)}, counted in {what}",
@@ -228,14 +228,14 @@ def _tree(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Finding]:
         )
 
 
-def _node(heap: HeapSnapshot, number: int, expected: str, actual: str) -> Finding:
+def _node(heap: HeapSnapshot, number: int, expected: str, actual: str) -> Broken:
     cause = "the tree was turned or mended wrongly, or somebody wrote into the chunk after it was freed"
-    return broken(
+    return Broken(
         "chunk", int(heap.chunks.address[number]), expected, actual, cause, (describe(heap.chunks.at(number)),)
     )
 
 
-def _order(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Finding]:
+def _order(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Broken]:
     """No key is less than one that comes before it."""
     order = _in_order(tree)
     keys = tree.key[order]
@@ -271,14 +271,14 @@ def _kids(tree: FreeTree) -> tuple[dict[int, int], dict[int, int]]:
     return kids
 
 
-def _flat(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Finding]:
+def _flat(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Broken]:
     if tree.kind == "avl":
         yield from _avl(heap, tree)
     elif tree.kind == "redblack":
         yield from _redblack(heap, tree)
 
 
-def _avl(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Finding]:
+def _avl(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Broken]:
     """Both sides of a node are as high as each other, or one is higher by one; the node says so."""
     left, right = _kids(tree)
     heights: dict[int, int] = {NOBODY: 0}
@@ -294,7 +294,7 @@ def _avl(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Finding]:
             yield _node(heap, number, f"{tree.ranks} {right_one}", f"it records {int(tree.rank[number])}")
 
 
-def _redblack(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Finding]:
+def _redblack(heap: HeapSnapshot, tree: FreeTree) -> Iterator[Broken]:
     """The root is black, no red node hangs below a red one, and every way down has as many black nodes."""
     if tree.rank is None or not len(tree.members):
         return

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.checks.finding import Finding, Rule, Severity
+from gdbext.checks.finding import Broken, Rule, Severity
 from gdbext.checks.heaps.pointers import Range, Roots, without
 from gdbext.heap.callers import CallerNames
 from gdbext.heap.reach import U64, Links, Numbers, Places, Reader, led_to_from, links_between, reached
 from gdbext.heap.snapshot import HeapSnapshot, bytes_around
 from gdbext.structures.unread import Unread
-from gdbext.units import VirtAddr, Word64, hex_address, human_size
+from gdbext.units import VirtAddr, hex_address, human_size
 from gdbext.x86.virtual import PagedMemory
 
 SHOWN = 16
@@ -214,7 +214,7 @@ class FoundLeaks:
     why_not: str | None = None
 
 
-def check_leaks(found: FoundLeaks) -> Iterator[Finding]:
+def check_leaks(found: FoundLeaks) -> Iterator[Broken]:
     """HEAP70: no chunk is used that nothing leads to."""
     assert found.leaks is not None
     for group in found.leaks.groups:
@@ -224,12 +224,10 @@ def check_leaks(found: FoundLeaks) -> Iterator[Finding]:
         evidence = [bytes_around(found.memory, group.addresses[0], min(SHOWN, group.size))] if group.size else []
         evidence += [f"others: {more}" + (", ..." if group.count > LISTED else "")] if more else []
         evidence += [f"{group.held} of them other leaked chunks point to"] if group.held else []
-        yield Finding(
-            id="",
+        yield Broken(
             severity=Severity.WARNING,
-            title="",
             subject="payload",
-            address=Word64(group.addresses[0]),
+            address=group.addresses[0],
             expected="a pointer to it in a root, or in a chunk that a root leads to",
             actual=f"none: {chunks} of {group.size} bytes of '{group.heap}'{caller}, {group.bytes} bytes in all",
             evidence=tuple(evidence),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gdbext.checks.finding import Finding, Rule
-from gdbext.checks.heaps.wording import broken, describe, neighbours
+from gdbext.checks.finding import Broken, Rule
+from gdbext.checks.heaps.wording import describe, neighbours
 from gdbext.heap.fill import touched
 from gdbext.heap.snapshot import HeapSnapshot, Pieces, Segment, bytes_around
 from gdbext.structures.unread import Unread
@@ -22,7 +22,7 @@ _DEEDS = {
 }
 
 
-def check_fills(heap: HeapSnapshot) -> Iterator[Finding]:
+def check_fills(heap: HeapSnapshot) -> Iterator[Broken]:
     """HEAP64: poison and fences are untouched."""
     for fill in heap.fills:
         expected, cause = _DEEDS[fill.what]
@@ -33,7 +33,7 @@ def check_fills(heap: HeapSnapshot) -> Iterator[Finding]:
             chunk = heap.chunks.at(number)
             bytes_word = "byte is" if one.count == 1 else "bytes are"
             there = bytes_around(heap.memory, one.address, min(16, one.count))
-            yield broken(
+            yield Broken(
                 "chunk",
                 chunk.address,
                 f"{expected}: {fill.byte:#x}",
@@ -53,7 +53,7 @@ class HeapPlace:
     parent: HeapSnapshot | Unread | None
 
 
-def check_parent(place: HeapPlace) -> Iterator[Finding]:
+def check_parent(place: HeapPlace) -> Iterator[Broken]:
     """HEAP68: each segment lies in one used chunk of the parent."""
     heap, parent = place.heap, place.parent
     assert isinstance(parent, HeapSnapshot)
@@ -64,7 +64,7 @@ def check_parent(place: HeapPlace) -> Iterator[Finding]:
         if len(which) and not chunks.free[which[0]]:
             continue
         actual = "no chunk holds it" if not len(which) else f"that is {describe(chunks.at(int(which[0])))}"
-        yield broken(
+        yield Broken(
             "heap",
             segment.start,
             f"{_range(segment)} of '{heap.name}' in one used chunk of '{parent.name}'",
@@ -77,19 +77,19 @@ def _range(segment: Segment) -> str:
     return f"{hex_address(segment.start)}-{hex_address(segment.end)}"
 
 
-def check_mapped(place: HeapPlace) -> Iterator[Finding]:
+def check_mapped(place: HeapPlace) -> Iterator[Broken]:
     """HEAP69: every page of a heap is mapped, may be written, and may not be executed."""
     assert place.runs is not None
     name, pieces = place.heap.name, _pieces(place.heap)
     cause = "pages were given back, or the heap's borders moved without memory behind them"
     for hole in _holes(pieces, place.runs):
-        yield broken("page", hole, f"memory behind all of '{name}'", "it is not mapped", cause)
+        yield Broken("page", hole, f"memory behind all of '{name}'", "it is not mapped", cause)
     locked = matching(place.runs, lambda attributes: not attributes.page.writable)
     code = matching(place.runs, lambda attributes: attributes.page.executable)
     cause = "the entry was made with other rights than the rest, or a level above it was"
     for wrong, expected, actual in ((locked, "written to", "read-only"), (code, "data, not code", "executable")):
         for page in _met(pieces, wrong):
-            yield broken("page", page, f"pages of '{name}' for {expected}", f"it is {actual}", cause)
+            yield Broken("page", page, f"pages of '{name}' for {expected}", f"it is {actual}", cause)
 
 
 def _pieces(heap: HeapSnapshot) -> Pieces:

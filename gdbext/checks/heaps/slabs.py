@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.checks.finding import Finding
-from gdbext.checks.heaps.wording import broken, text_in
+from gdbext.checks.finding import Broken
+from gdbext.checks.heaps.wording import text_in
 from gdbext.heap.slab import NOBODY, CacheFound, ListFound, Slabs
 from gdbext.heap.slab_objects import USED, FreeBreak
 from gdbext.heap.snapshot import U64, HeapSnapshot, bytes_around
 from gdbext.units import VirtAddr, hex_address
 
 
-def check_slabs(heap: HeapSnapshot) -> Iterator[Finding]:
+def check_slabs(heap: HeapSnapshot) -> Iterator[Broken]:
     """HEAP66, everything that belongs to it."""
     slabs = heap.slabs
     assert slabs is not None
@@ -36,11 +36,11 @@ def _slab(slabs: Slabs, slab: int) -> str:
 # --- headers and lists ------------------------------------------------------------------------------------------------
 
 
-def _headers(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
+def _headers(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Broken]:
     """Headers that cannot be (those without their magic are HEAP61's); pointers back to another cache."""
     for slab in np.flatnonzero(slabs.marked & ~slabs.sound).tolist():
         header = int(slabs.header[slab])
-        yield broken(
+        yield Broken(
             "slab",
             header,
             "the header of a slab: a possible stride and capacity, objects within the heap",
@@ -55,7 +55,7 @@ def _headers(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
     for slab in known[slabs.back[known] != addresses[slabs.cache[known]]].tolist():
         found = np.flatnonzero(addresses == slabs.back[slab])
         named = f"cache {slabs.caches[int(found[0])].name}" if len(found) else hex_address(int(slabs.back[slab]))
-        yield broken(
+        yield Broken(
             "slab",
             int(slabs.header[slab]),
             f"a slab on a list of {slabs.at(slab)} that names it as its cache",
@@ -65,7 +65,7 @@ def _headers(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
         )
 
 
-def _lists(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
+def _lists(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Broken]:
     for one in slabs.lists:
         name = _list_name(slabs, one)
         if one.broken is not None:
@@ -73,7 +73,7 @@ def _lists(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
             if one.broken.source is None or slabs.sound[one.members[-1]]:
                 yield _broken_list(heap, slabs, one, name)
         elif one.length is not None and one.length.value != len(one.members):
-            yield broken(
+            yield Broken(
                 "list",
                 one.length.address,
                 f"{len(one.members)}, as many as are on {name}",
@@ -87,12 +87,12 @@ def _list_name(slabs: Slabs, one: ListFound) -> str:
     return f"the list of {'all' if one.holds == 'any' else one.holds} slabs of cache {slabs.caches[one.cache].name}"
 
 
-def _broken_list(heap: HeapSnapshot, slabs: Slabs, one: ListFound, name: str) -> Finding:
+def _broken_list(heap: HeapSnapshot, slabs: Slabs, one: ListFound, name: str) -> Broken:
     assert one.broken is not None
     source = one.broken.source
     last = (_slab(slabs, int(one.members[-1])),) if len(one.members) else ()
     written = text_in(one.broken.target.to_bytes(8, "little"))
-    return broken(
+    return Broken(
         "slab" if source is not None else "list",
         source if source is not None else one.at,
         f"{name} to lead from slab to slab to its end",
@@ -102,13 +102,13 @@ def _broken_list(heap: HeapSnapshot, slabs: Slabs, one: ListFound, name: str) ->
     )
 
 
-def _back_links(slabs: Slabs, one: ListFound, name: str) -> Iterator[Finding]:
+def _back_links(slabs: Slabs, one: ListFound, name: str) -> Iterator[Broken]:
     if one.back is None or not len(one.members):
         return
     headers = slabs.header[one.members]
     expected = np.concatenate([np.zeros(1, dtype=U64), headers[:-1]])
     for at in np.flatnonzero((one.back != expected) & slabs.sound[one.members]).tolist():
-        yield broken(
+        yield Broken(
             "slab",
             int(headers[at]),
             f"prev = {hex_address(int(expected[at]))} on {name}",
@@ -121,7 +121,7 @@ def _back_links(slabs: Slabs, one: ListFound, name: str) -> Iterator[Finding]:
 # --- free objects -----------------------------------------------------------------------------------------------------
 
 
-def _free_lists(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
+def _free_lists(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Broken]:
     for found in slabs.free.breaks:
         if found.number >= 0:
             yield _again(slabs, found)
@@ -133,7 +133,7 @@ def _free_lists(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
         slab = int(objects.slab[index])
         if slab not in seen:
             seen.add(slab)
-            yield broken(
+            yield Broken(
                 "object",
                 int(objects.address[index]),
                 "an object that is not marked as used on its slab's list of free ones",
@@ -148,9 +148,9 @@ def _object(slabs: Slabs, slab: int, number: int) -> int:
     return int(slabs.shape.first[slab]) + number * int(slabs.shape.stride[slab])
 
 
-def _again(slabs: Slabs, found: FreeBreak) -> Finding:
+def _again(slabs: Slabs, found: FreeBreak) -> Broken:
     before = "first" if found.source is None else f"object {found.source}, {_object_text(slabs, found, found.source)},"
-    return broken(
+    return Broken(
         "object",
         _object(slabs, found.slab, found.number),
         "a list of free objects that has each once, and ends",
@@ -168,11 +168,11 @@ def _reached(slabs: Slabs, found: FreeBreak) -> str:
     return f"{int(slabs.free.count[found.slab])} free objects are seen before the list breaks off"
 
 
-def _astray(heap: HeapSnapshot, slabs: Slabs, found: FreeBreak) -> Finding:
+def _astray(heap: HeapSnapshot, slabs: Slabs, found: FreeBreak) -> Broken:
     where = "the first" if found.source is None else f"that of object {found.source}"
     actual = f"a link, {where}, that leads to {_target(slabs, found)}"
     evidence = (_slab(slabs, found.slab), bytes_around(heap.memory, VirtAddr(found.at), 16), _reached(slabs, found))
-    return broken("slab", found.at, "links to free objects of the slab", actual, _why(slabs, found), evidence)
+    return Broken("slab", found.at, "links to free objects of the slab", actual, _why(slabs, found), evidence)
 
 
 def _target(slabs: Slabs, found: FreeBreak) -> str:
@@ -214,12 +214,12 @@ def _told(slabs: Slabs) -> NDArray[np.bool_]:
     return told
 
 
-def _counts(slabs: Slabs) -> Iterator[Finding]:
+def _counts(slabs: Slabs) -> Iterator[Broken]:
     """What slabs and caches count."""
     told, used = _told(slabs), slabs.shape.capacity - slabs.free.count
     if slabs.used is not None:
         for slab in np.flatnonzero(told & (slabs.used != used)).tolist():
-            yield broken(
+            yield Broken(
                 "slab",
                 int(slabs.header[slab]),
                 f"{int(used[slab])} used objects, as its list of free ones leaves",
@@ -237,10 +237,10 @@ def _complete(slabs: Slabs, cache: int) -> bool:
     return all(one.broken is None for one in slabs.lists if one.cache == cache)
 
 
-def _cache_count(cache: CacheFound, expected: int) -> Iterator[Finding]:
+def _cache_count(cache: CacheFound, expected: int) -> Iterator[Broken]:
     assert cache.used is not None
     if cache.used.value != expected:
-        yield broken(
+        yield Broken(
             "cache",
             cache.used.address,
             f"{expected} used objects in the slabs of cache {cache.name}",
@@ -257,7 +257,7 @@ def _fits(holds: str, state: str) -> bool:
     return holds in ("any", state) or (holds == "room" and state != "full")
 
 
-def _places(slabs: Slabs) -> Iterator[Finding]:
+def _places(slabs: Slabs) -> Iterator[Broken]:
     """Each slab is on the list for as many objects as it has in use; on none only if there is no such list."""
     used = slabs.shape.capacity - slabs.free.count
     for slab in np.flatnonzero(_told(slabs)).tolist():
@@ -274,9 +274,9 @@ def _belongs_somewhere(slabs: Slabs, slab: int, state: str) -> bool:
     return any(_fits(one.holds, state) for one in mine) and all(one.broken is None for one in mine)
 
 
-def _misplaced(slabs: Slabs, slab: int, on: str, used: int) -> Finding:
+def _misplaced(slabs: Slabs, slab: int, on: str, used: int) -> Broken:
     capacity = int(slabs.shape.capacity[slab])
-    return broken(
+    return Broken(
         "slab",
         int(slabs.header[slab]),
         f"a slab with {used} of {capacity} objects used where such slabs belong",
@@ -286,12 +286,12 @@ def _misplaced(slabs: Slabs, slab: int, on: str, used: int) -> Finding:
     )
 
 
-def _pages(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
+def _pages(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Broken]:
     """Every slab has pages, and their records name it."""
     if heap.runs is None:
         return
     for slab in np.flatnonzero(slabs.sound & (slabs.run == NOBODY)).tolist():
-        yield broken(
+        yield Broken(
             "slab",
             int(slabs.header[slab]),
             "pages whose records lead to this slab",
@@ -300,7 +300,7 @@ def _pages(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Finding]:
             (_slab(slabs, slab),),
         )
     for run in np.flatnonzero(~heap.runs.owned).tolist():
-        yield broken(
+        yield Broken(
             "run",
             int(heap.runs.record[run]),
             f"records of all pages of slab {hex_address(int(heap.runs.slab[run]))} that name it",

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
 
-from gdbext.checks.finding import Finding, Severity
 from gdbext.errors import MemoryUnavailable
 from gdbext.heap.snapshot import Chunk, HeapSnapshot
 from gdbext.machine.memory import VirtualMemory
-from gdbext.units import FRAME_SIZE, VirtAddr, Word64, hex_address, round_up
+from gdbext.units import FRAME_SIZE, VirtAddr, hex_address, round_up
 
 
 def describe(chunk: Chunk) -> str:
@@ -84,11 +83,3 @@ def _behind(memory: VirtualMemory, start: VirtAddr) -> bytes:
 
 def _leading(data: bytes, alike: Callable[[int], bool]) -> int:
     return sum(1 for _ in takewhile(alike, data))
-
-
-def broken(
-    subject: str, address: int | None, expected: str, actual: str, cause: str, evidence: tuple[str, ...] = ()
-) -> Finding:
-    """A finding whose rule is the one that is being checked."""
-    at = None if address is None else Word64(address)
-    return Finding("", Severity.ERROR, "", subject, at, expected, actual, evidence, cause)

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from gdbext.checks.finding import Finding, Rule
-from gdbext.checks.physical.inputs import PmmInputs, broken
+from gdbext.checks.finding import Broken, Rule
+from gdbext.checks.physical.inputs import PmmInputs
 from gdbext.pmm.bitmap import BitmapSnapshot, Patch, Summary
 from gdbext.pmm.frames import FrameSet
 from gdbext.units import VirtAddr, hex_address, human_size
 
 
-def check_hint(inputs: PmmInputs) -> Iterator[Finding]:
+def check_hint(inputs: PmmInputs) -> Iterator[Broken]:
     """PMM07: a hint is in range and skips no free frame; bits beyond the last frame are used; no frame has two."""
     manager = inputs.manager
     assert isinstance(manager, BitmapSnapshot)
@@ -19,7 +19,7 @@ def check_hint(inputs: PmmInputs) -> Iterator[Finding]:
         yield from _hint(manager, patch)
         if patch.tail_free:
             bit = patch.tail_free[0]
-            yield broken(
+            yield Broken(
                 "bitmap word",
                 patch.bits_at + bit // manager.words.bits * manager.words.size,
                 f"bits {patch.count} and up, which stand for no frame, are used",
@@ -28,13 +28,13 @@ def check_hint(inputs: PmmInputs) -> Iterator[Finding]:
             )
 
 
-def _overlaps(manager: BitmapSnapshot) -> Iterator[Finding]:
+def _overlaps(manager: BitmapSnapshot) -> Iterator[Broken]:
     """Regions that reach into the next one."""
     for patch, following in pairwise(manager.patches):
         shared = min(patch.first + patch.count, following.first + following.count) - following.first
         if shared > 0:
             start, end = (manager.frame_address(number) for number in (following.first, following.first + shared))
-            yield broken(
+            yield Broken(
                 "frame",
                 start,
                 "a bit in one region's bitmap",
@@ -44,16 +44,16 @@ def _overlaps(manager: BitmapSnapshot) -> Iterator[Finding]:
             )
 
 
-def _hint(manager: BitmapSnapshot, patch: Patch) -> Iterator[Finding]:
+def _hint(manager: BitmapSnapshot, patch: Patch) -> Iterator[Broken]:
     hint, unit = patch.hint, manager.hint_unit
     behind = -(-patch.count // unit) * unit
     mine = manager.free & FrameSet.of_ranges([(patch.first, patch.first + patch.count)], manager.count)
     lowest = mine.first()
     if hint is not None and not 0 <= hint <= behind:
-        yield broken("hint", patch.hint_at, f"at most {behind}", str(hint), "the hint left the bitmap")
+        yield Broken("hint", patch.hint_at, f"at most {behind}", str(hint), "the hint left the bitmap")
     elif hint is not None and manager.hint_is_lowest and lowest is not None and hint > lowest - patch.first:
         skipped = len(mine & FrameSet.of_ranges([(patch.first, patch.first + hint)], manager.count))
-        yield broken(
+        yield Broken(
             "hint",
             patch.hint_at,
             f"at most {lowest - patch.first}, the lowest free frame ({hex_address(manager.frame_address(lowest))})",
@@ -62,7 +62,7 @@ def _hint(manager: BitmapSnapshot, patch: Patch) -> Iterator[Finding]:
         )
 
 
-def check_summaries(inputs: PmmInputs) -> Iterator[Finding]:
+def check_summaries(inputs: PmmInputs) -> Iterator[Broken]:
     """PMM08: a bit above says that its word below has a free frame just when it has."""
     manager = inputs.manager
     assert isinstance(manager, BitmapSnapshot)
@@ -71,7 +71,7 @@ def check_summaries(inputs: PmmInputs) -> Iterator[Finding]:
             yield _stale(manager, summary, bit, says_free=says)
 
 
-def _stale(manager: BitmapSnapshot, summary: Summary, bit: int, *, says_free: bool) -> Finding:
+def _stale(manager: BitmapSnapshot, summary: Summary, bit: int, *, says_free: bool) -> Broken:
     words = manager.words
     span = words.bits**summary.level
     first = manager.frame_address(bit * span)
@@ -80,7 +80,7 @@ def _stale(manager: BitmapSnapshot, summary: Summary, bit: int, *, says_free: bo
     states = ("has a free frame", "has none")
     says, does = states if says_free else states[::-1]
     effect = "a search is led into a word that has nothing" if says_free else "its free frames are never found again"
-    return broken(
+    return Broken(
         "summary word",
         VirtAddr(summary.bits_at + bit // words.bits * words.size),
         f"bit {bit} of level {summary.level} says that {below} {does}",
@@ -89,7 +89,7 @@ def _stale(manager: BitmapSnapshot, summary: Summary, bit: int, *, says_free: bo
     )
 
 
-def check_full(inputs: PmmInputs) -> Iterator[Finding]:
+def check_full(inputs: PmmInputs) -> Iterator[Broken]:
     """PMM09: the constant by which the kernel knows a full word has every bit of the word."""
     manager = inputs.manager
     assert isinstance(manager, BitmapSnapshot)
@@ -99,7 +99,7 @@ def check_full(inputs: PmmInputs) -> Iterator[Finding]:
     mask = (1 << bits) - 1
     right = mask if manager.words.used_bit else 0
     if full.value & mask != right:
-        yield broken(
+        yield Broken(
             "constant",
             full.address,
             f"{right:#x}: all {bits} bits of a word",

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gdbext.checks.finding import Finding, Severity
+from gdbext.checks.finding import Broken
 from gdbext.machine.memory import RamMap
 from gdbext.pmm.bootmap import BootMap, BootRange
 from gdbext.pmm.frames import FrameSet
 from gdbext.pmm.snapshot import PmmSnapshot, touched
 from gdbext.structures.unread import Unread
-from gdbext.units import PhysAddr, Word64, hex_address, human_size
+from gdbext.units import PhysAddr, hex_address, human_size
 
 READABLE = "the manager can be read"
 ONE_OWNER = "a frame is free, or in use by one owner"
@@ -77,19 +77,6 @@ class PmmInputs:
     image_left_out: tuple[str, ...]
 
 
-def broken(
-    subject: str,
-    address: int | None,
-    expected: str,
-    actual: str,
-    cause: str,
-    evidence: tuple[str, ...] = (),
-) -> Finding:
-    """A finding of one of these rules, which puts its name to it."""
-    where = Word64(address) if address is not None else None
-    return Finding("", Severity.ERROR, "", subject, where, expected, actual, evidence, cause)
-
-
 def frames_in(manager: PmmSnapshot, ranges: Iterable[PhysicalRange]) -> FrameSet:
     """The frames that ranges touch."""
     return FrameSet.of_ranges((touched(manager, used.start, used.end) for used in ranges), manager.count)
@@ -125,7 +112,7 @@ def freed(
     cause: str,
     ranges: Iterable[PhysicalRange] = (),
     recorded: Recorded | None = None,
-) -> Iterator[Finding]:
+) -> Iterator[Broken]:
     """A finding for each stretch of frames that are free and must not be.
 
     It names those of ``ranges`` that use it, and what the record of the first says if that is not free.
@@ -144,7 +131,7 @@ def freed(
             manager.record_of(first),
             *(uses[:USES_SHOWN] + more if len(uses) > 1 or actual else ()),
         )
-        yield broken("frame", address, "used", f"free, but {actual or uses[0]}", cause, evidence)
+        yield Broken("frame", address, "used", f"free, but {actual or uses[0]}", cause, evidence)
 
 
 def whole_frames(manager: PmmSnapshot, ranges: Iterable[tuple[int, int]]) -> FrameSet:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.checks.finding import Finding, Rule
-from gdbext.checks.physical.inputs import BLOCKS, ZONES, PmmInputs, broken
+from gdbext.checks.finding import Broken, Rule
+from gdbext.checks.physical.inputs import BLOCKS, ZONES, PmmInputs
 from gdbext.pmm.lists import FreeList, ListSnapshot
 from gdbext.pmm.tree import TreeSnapshot
 from gdbext.structures.chain import Break, Stop
@@ -26,7 +26,7 @@ def _lists(inputs: PmmInputs) -> ListSnapshot:
     return inputs.manager
 
 
-def check_lists(inputs: PmmInputs) -> Iterator[Finding]:
+def check_lists(inputs: PmmInputs) -> Iterator[Broken]:
     """PMM10: lists end, lead from one free frame to the next, hold each once, and are as long as they say."""
     manager = _lists(inputs)
     for found in manager.lists:
@@ -42,7 +42,7 @@ def check_lists(inputs: PmmInputs) -> Iterator[Finding]:
         yield from _twice(manager)
 
 
-def _broken_link(found: FreeList, link: Break) -> Finding:
+def _broken_link(found: FreeList, link: Break) -> Broken:
     count = len(found.chain)
     source = f"node {hex_address(link.source)}" if link.source is not None else "the list's beginning"
     evidence = [f"list {found.name}: {count} node{'s' * (count != 1)} before it; it is the link of {source}"]
@@ -50,7 +50,7 @@ def _broken_link(found: FreeList, link: Break) -> Finding:
         evidence.append(f"the node before that is {hex_address(int(found.chain.nodes[count - 2]))}")
     text = _as_text(link.target)
     cause = f"the link was overwritten with text: {text!r}" if text else _CAUSES[link.stop]
-    return broken(
+    return Broken(
         "link",
         found.broken_at,
         "a link that leads to a free frame not seen yet, or ends the list",
@@ -66,10 +66,10 @@ def _as_text(value: int) -> str:
     return data.decode("ascii") if len(data) > 3 and all(32 <= byte < 127 for byte in data) else ""
 
 
-def _strangers(manager: ListSnapshot, found: FreeList) -> Iterator[Finding]:
+def _strangers(manager: ListSnapshot, found: FreeList) -> Iterator[Broken]:
     for at in np.flatnonzero(found.bad_magic).tolist():
         frame = f", its frame is {hex_address(int(found.chain.physical[at]))}" if manager.in_frames else ""
-        yield broken(
+        yield Broken(
             "node",
             int(found.chain.nodes[at]),
             "the mark of a free frame",
@@ -79,7 +79,7 @@ def _strangers(manager: ListSnapshot, found: FreeList) -> Iterator[Finding]:
         )
 
 
-def _back_links(manager: ListSnapshot, found: FreeList) -> Iterator[Finding]:
+def _back_links(manager: ListSnapshot, found: FreeList) -> Iterator[Broken]:
     if found.prev is None or not len(found.chain):
         return
     nodes = found.chain.nodes
@@ -89,7 +89,7 @@ def _back_links(manager: ListSnapshot, found: FreeList) -> Iterator[Finding]:
         wrong[0] &= found.prev[0] != np.uint64(found.link_at)  # a first node may lead back to the list itself
     for at in np.flatnonzero(wrong).tolist():
         before = int(expected[at])
-        yield broken(
+        yield Broken(
             "node",
             int(nodes[at]),
             f"a link back to {hex_address(before)}" if before else "no link back: it is the first",
@@ -99,11 +99,11 @@ def _back_links(manager: ListSnapshot, found: FreeList) -> Iterator[Finding]:
         )
 
 
-def _too_full(found: FreeList) -> Iterator[Finding]:
+def _too_full(found: FreeList) -> Iterator[Broken]:
     if found.entries is None or found.room is None:
         return
     for at in np.flatnonzero((found.entries > found.room) | (found.entries < 0)).tolist():
-        yield broken(
+        yield Broken(
             "node",
             int(found.chain.nodes[at]),
             f"at most {int(found.room[at])} entries, for which it has room",
@@ -112,7 +112,7 @@ def _too_full(found: FreeList) -> Iterator[Finding]:
         )
 
 
-def _order_of_addresses(manager: ListSnapshot, found: FreeList) -> Iterator[Finding]:
+def _order_of_addresses(manager: ListSnapshot, found: FreeList) -> Iterator[Broken]:
     start = found.members.start
     if not manager.sorted or len(start) < 2:
         return
@@ -121,7 +121,7 @@ def _order_of_addresses(manager: ListSnapshot, found: FreeList) -> Iterator[Find
     touching = start[1:] == end[:-1]
     for at in np.flatnonzero(wrong | (touching & manager.coalesces)).tolist():
         unmerged = bool(touching[at])
-        yield broken(
+        yield Broken(
             "run",
             int(start[at + 1]),
             f"a run behind {hex_address(int(end[at]))}" + (", and not touching it" if unmerged else ""),
@@ -131,11 +131,11 @@ def _order_of_addresses(manager: ListSnapshot, found: FreeList) -> Iterator[Find
         )
 
 
-def _length(found: FreeList) -> Iterator[Finding]:
+def _length(found: FreeList) -> Iterator[Broken]:
     length = found.length
     if length is None or found.chain.broken is not None or length.value == found.counted:
         return
-    yield broken(
+    yield Broken(
         "counter",
         length.address,
         f"{found.counted}, counted along the list",
@@ -144,7 +144,7 @@ def _length(found: FreeList) -> Iterator[Finding]:
     )
 
 
-def _places(manager: ListSnapshot) -> Iterator[Finding]:
+def _places(manager: ListSnapshot) -> Iterator[Broken]:
     """Members that cannot be frames: not where one begins, of no size, or not RAM."""
     for found in manager.lists:
         start, frames = found.members.start, found.members.frames
@@ -162,7 +162,7 @@ def _is_ram(manager: ListSnapshot, start: NDArray[np.uint64], frames: NDArray[np
     return manager.ram.holds_frames(start >> shift) & manager.ram.holds_frames(last >> shift) & (last >= start)
 
 
-def _members(found: FreeList, wrong: NDArray[np.bool_], expected: str, actual: str) -> Iterator[Finding]:
+def _members(found: FreeList, wrong: NDArray[np.bool_], expected: str, actual: str) -> Iterator[Broken]:
     """One finding for all members of a list that are wrong in the same way."""
     which = np.flatnonzero(wrong)
     if not len(which):
@@ -173,10 +173,10 @@ def _members(found: FreeList, wrong: NDArray[np.bool_], expected: str, actual: s
     where = f"list {found.name}, node {hex_address(node)}" + (f", entry {entry}" if entry >= 0 else "")
     more = (f"and {len(which) - 1} more on this list",) if len(which) > 1 else ()
     cause = "somebody wrote into the list, or what was given back was no frame of this manager"
-    yield broken("frame", int(found.members.start[at]), expected, actual, cause, (where, *more))
+    yield Broken("frame", int(found.members.start[at]), expected, actual, cause, (where, *more))
 
 
-def _twice(manager: ListSnapshot) -> Iterator[Finding]:
+def _twice(manager: ListSnapshot) -> Iterator[Broken]:
     """Members that share a frame with another one."""
     members, lists = manager.by_address
     start, end = members.start, members.ends(manager.frame_size)
@@ -187,7 +187,7 @@ def _twice(manager: ListSnapshot) -> Iterator[Finding]:
             f"{hex_address(int(start[i]))}, {int(members.frames[i])} frames, list {names[n]}"
             for n, i in ((0, other), (1, at))
         ]
-        yield broken(
+        yield Broken(
             "frame",
             int(start[at]),
             "each free frame once",
@@ -197,7 +197,7 @@ def _twice(manager: ListSnapshot) -> Iterator[Finding]:
         )
 
 
-def check_zones(inputs: PmmInputs) -> Iterator[Finding]:
+def check_zones(inputs: PmmInputs) -> Iterator[Broken]:
     """PMM11: a frame is on the list for its addresses."""
     manager = _lists(inputs)
     for found in manager.lists:
@@ -210,7 +210,7 @@ def check_zones(inputs: PmmInputs) -> Iterator[Finding]:
         if len(which):
             address = int(found.members.start[which[0]])
             more = (f"and {len(which) - 1} more on this list",) if len(which) > 1 else ()
-            yield broken(
+            yield Broken(
                 "frame",
                 address,
                 f"frames from {hex_address(low)} up to {hex_address(high)} on list {found.name}",
@@ -220,7 +220,7 @@ def check_zones(inputs: PmmInputs) -> Iterator[Finding]:
             )
 
 
-def check_buddies(inputs: PmmInputs) -> Iterator[Finding]:
+def check_buddies(inputs: PmmInputs) -> Iterator[Broken]:
     """PMM12: blocks are aligned to their size, on the list of their order, once, merged, and their pair bits agree."""
     manager = _lists(inputs)
     for found in manager.lists:
@@ -247,11 +247,11 @@ def _blocks(manager: ListSnapshot) -> tuple[NDArray[np.int64], NDArray[np.int64]
     return numbers, np.log2(np.maximum(members.frames, 1)).astype(np.int64)
 
 
-def _wrong_order(manager: ListSnapshot, found: FreeList) -> Iterator[Finding]:
+def _wrong_order(manager: ListSnapshot, found: FreeList) -> Iterator[Broken]:
     order = found.order or 0
     if found.orders is not None:
         for at in np.flatnonzero(found.orders != order).tolist():
-            yield broken(
+            yield Broken(
                 "block",
                 int(found.chain.physical[at]) if manager.in_frames else int(found.chain.nodes[at]),
                 f"a block of order {order}: it is on that list",
@@ -265,12 +265,12 @@ def _wrong_order(manager: ListSnapshot, found: FreeList) -> Iterator[Finding]:
     yield from _members(found, crooked, expected, "it is not")
 
 
-def _unmerged(manager: ListSnapshot, numbers: NDArray[np.int64], order: int) -> Iterator[Finding]:
+def _unmerged(manager: ListSnapshot, numbers: NDArray[np.int64], order: int) -> Iterator[Broken]:
     """Blocks of an order whose buddy is free too."""
     lower = numbers[(numbers >> order) % 2 == 0]
     for number in lower[np.isin(lower + (1 << order), numbers)].tolist():
         address = manager.frame_address(number)
-        yield broken(
+        yield Broken(
             "block",
             address,
             f"one block of order {order + 1}",
@@ -281,7 +281,7 @@ def _unmerged(manager: ListSnapshot, numbers: NDArray[np.int64], order: int) -> 
         )
 
 
-def _pair_bits(manager: ListSnapshot, found: FreeList, numbers: NDArray[np.int64], order: int) -> Iterator[Finding]:
+def _pair_bits(manager: ListSnapshot, found: FreeList, numbers: NDArray[np.int64], order: int) -> Iterator[Broken]:
     pairs = found.pairs
     assert pairs is not None
     index, free = np.unique(numbers >> (order + 1), return_counts=True)
@@ -289,7 +289,7 @@ def _pair_bits(manager: ListSnapshot, found: FreeList, numbers: NDArray[np.int64
     for pair in (pairs.bits ^ should).numbers().tolist():
         first = manager.frame_address(pair << (order + 1))
         says, is_so = ("one", "none or both") if pair in pairs.bits else ("none or both", "just one")
-        yield broken(
+        yield Broken(
             "pair bit",
             pairs.at + pair // 64 * 8,
             f"bit {pair} of order {order} says that {is_so} of the two blocks from {hex_address(first)} on are free",
@@ -306,13 +306,13 @@ def _pairs_left_out(inputs: PmmInputs) -> tuple[str, ...]:
     return ("pair bits are not compared where several lists are of one order: which have which is not known",)
 
 
-def check_tree(inputs: PmmInputs) -> Iterator[Finding]:
+def check_tree(inputs: PmmInputs) -> Iterator[Broken]:
     """PMM12, in a tree of bytes: each says how large the largest free block below it is."""
     manager = inputs.manager
     assert isinstance(manager, TreeSnapshot)
     for node in manager.wrong:
         first = hex_address(manager.frame_address(node.first))
-        yield broken(
+        yield Broken(
             "tree node",
             node.address,
             f"{node.should}, which follows from the leaves below it",

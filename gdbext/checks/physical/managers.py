@@ -1,9 +1,8 @@
 """The rules of a physical manager: what its bits say, against its counters, the memory map and who uses the frames."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from gdbext.checks.finding import CheckReport, Finding, Rule, combined, not_looked_at
+from gdbext.checks.finding import Broken, CheckReport, Rule, combined, not_looked_at
 from gdbext.checks.physical.bitmaps import BIT_RULES
 from gdbext.checks.physical.inputs import (
     ONE_OWNER,
@@ -12,7 +11,6 @@ from gdbext.checks.physical.inputs import (
     PhysicalRange,
     PmmInputs,
     Recorded,
-    broken,
     frames_in,
     frames_of,
     freed,
@@ -36,7 +34,7 @@ def report_unread(manager: Unread) -> CheckReport:
     """The report on a manager that could not be read: PMM00 is broken, unless it is absent; all else is skipped."""
     if manager.absent:
         return not_looked_at(PMM_RULES, f"'{manager.name}': {manager.why}")
-    finding = broken(
+    unread = Broken(
         "manager",
         None,
         f"'{manager.name}' where the profile says",
@@ -44,18 +42,17 @@ def report_unread(manager: Unread) -> CheckReport:
         "its own variables are overwritten, the page tables are broken, or the profile does not fit",
     )
     skipped = not_looked_at((rule for rule in PMM_RULES if rule.id != "PMM00"), f"'{manager.name}' cannot be read")
-    named = replace(finding, id="PMM00", title=READABLE)
-    return combined((CheckReport((named,), ("PMM00",), ()), skipped))
+    return combined((CheckReport((_READABLE.finding(unread),), ("PMM00",), ()), skipped))
 
 
-def check_readable(inputs: PmmInputs) -> Iterator[Finding]:
+def check_readable(inputs: PmmInputs) -> Iterator[Broken]:
     """PMM00: all parts of the manager can be read, and the boot map, where the profile names one."""
     manager = inputs.manager
     cause = "its variables are overwritten, or the profile does not fit"
     for torn in manager.torn if isinstance(manager, BitmapSnapshot) else ():
-        yield broken(torn.what, torn.at, f"a {torn.what} of '{manager.name}'", torn.why, cause)
+        yield Broken(torn.what, torn.at, f"a {torn.what} of '{manager.name}'", torn.why, cause)
     if isinstance(inputs.boot_map, Unread) and not inputs.boot_map.absent:
-        yield broken(
+        yield Broken(
             "boot map",
             None,
             "the boot memory map where the profile says",
@@ -64,7 +61,7 @@ def check_readable(inputs: PmmInputs) -> Iterator[Finding]:
         )
 
 
-def check_metadata(inputs: PmmInputs) -> Iterator[Finding]:
+def check_metadata(inputs: PmmInputs) -> Iterator[Broken]:
     """PMM03: the frames that hold the manager's data are used, and used for nothing else."""
     manager = inputs.manager
     own = frames_in(manager, inputs.metadata)
@@ -74,7 +71,7 @@ def check_metadata(inputs: PmmInputs) -> Iterator[Finding]:
     for first, number in stretches(own & frames_in(manager, others)):
         start, end = manager.frame_address(first), manager.frame_address(first + number)
         uses = tuple(used.use for used in others if used.start < end and used.end > start)
-        yield broken(
+        yield Broken(
             "frame",
             start,
             f"data of '{manager.name}' alone",
@@ -84,7 +81,7 @@ def check_metadata(inputs: PmmInputs) -> Iterator[Finding]:
         )
 
 
-def check_owners(inputs: PmmInputs) -> Iterator[Finding]:
+def check_owners(inputs: PmmInputs) -> Iterator[Broken]:
     """PMM02: a frame that is in use is not free, by page tables, buffers, mappings made for a purpose, and records."""
     manager, recorded = inputs.manager, inputs.recorded
     owners = (*inputs.tables, *inputs.buffers, *inputs.held, *inputs.mapped)
@@ -113,11 +110,11 @@ def _judged_by_records(inputs: PmmInputs, recorded: Recorded) -> FrameSet:
     return (usable & manager.known & recorded.known) - frames_in(manager, (*inputs.image, *inputs.metadata))
 
 
-def _left_behind(manager: PmmSnapshot, frames: FrameSet, recorded: Recorded) -> Iterator[Finding]:
+def _left_behind(manager: PmmSnapshot, frames: FrameSet, recorded: Recorded) -> Iterator[Broken]:
     """Frames that are free by their records, and used by the manager."""
     for first, number in stretches(frames):
         address = manager.frame_address(first)
-        yield broken(
+        yield Broken(
             "frame",
             address,
             "free",
@@ -127,13 +124,13 @@ def _left_behind(manager: PmmSnapshot, frames: FrameSet, recorded: Recorded) -> 
         )
 
 
-def _handed_out_twice(inputs: PmmInputs, single: FrameSet) -> Iterator[Finding]:
+def _handed_out_twice(inputs: PmmInputs, single: FrameSet) -> Iterator[Broken]:
     """Frames that are mapped more than once, though their records count one reference."""
     manager = inputs.manager
     for first, number in stretches(shared_frames(manager, inputs.mapped) & single):
         start, end = manager.frame_address(first), manager.frame_address(first + number)
         uses = [used.use for used in inputs.mapped if used.start < end and used.end > start]
-        yield broken(
+        yield Broken(
             "frame",
             start,
             "one owner: its record counts one reference",
@@ -143,7 +140,7 @@ def _handed_out_twice(inputs: PmmInputs, single: FrameSet) -> Iterator[Finding]:
         )
 
 
-def check_usable(inputs: PmmInputs) -> Iterator[Finding]:
+def check_usable(inputs: PmmInputs) -> Iterator[Broken]:
     """PMM04: what is free is RAM, and RAM that the firmware left to the kernel."""
     manager = inputs.manager
     ram = whole_frames(manager, ((r.start, r.end) for r in inputs.ram.ranges))
@@ -173,9 +170,9 @@ def check_usable(inputs: PmmInputs) -> Iterator[Finding]:
     yield from freed(manager, others & frames_in(manager, kept), "", cause, kept)
 
 
-def _beyond(tree: TreeSnapshot, first: int, number: int) -> Finding:
+def _beyond(tree: TreeSnapshot, first: int, number: int) -> Broken:
     """The finding about leaves behind the last frame that are free."""
-    return broken(
+    return Broken(
         "frame",
         tree.frame_address(first),
         f"used: '{tree.name}' ends at {hex_address(tree.frame_address(tree.count))}",
@@ -185,7 +182,7 @@ def _beyond(tree: TreeSnapshot, first: int, number: int) -> Finding:
     )
 
 
-def _reclaimed_too_early(inputs: PmmInputs, free: FrameSet) -> Iterator[Finding]:
+def _reclaimed_too_early(inputs: PmmInputs, free: FrameSet) -> Iterator[Broken]:
     """A finding for each range that is to be reclaimed later, but has free frames or such that somebody took."""
     manager, boot_map = inputs.manager, inputs.boot_map
     assert isinstance(boot_map, BootMap)
@@ -197,7 +194,7 @@ def _reclaimed_too_early(inputs: PmmInputs, free: FrameSet) -> Iterator[Finding]
         if first is None:
             continue
         state = "free" if first in free else "in use"
-        yield broken(
+        yield Broken(
             "range",
             later.base,
             f"kept until {boot_map.until}: the boot memory map calls it reclaimable",
@@ -219,14 +216,14 @@ def reserved_frames(manager: PmmSnapshot, boot_map: BootMap) -> FrameSet:
     return ((everything - usable) | kept) & manager.known
 
 
-def check_image(inputs: PmmInputs) -> Iterator[Finding]:
+def check_image(inputs: PmmInputs) -> Iterator[Broken]:
     """PMM06: the frames of the kernel's image are used."""
     manager = inputs.manager
     wrong = manager.free & frames_in(manager, inputs.image)
     yield from freed(manager, wrong, "", "the image was not, or not wholly, reserved", inputs.image)
 
 
-def check_covers(inputs: PmmInputs) -> Iterator[Finding]:
+def check_covers(inputs: PmmInputs) -> Iterator[Broken]:
     """PMM05: every frame that the boot map calls usable has a place in the manager's books."""
     manager = inputs.manager
     assert isinstance(inputs.boot_map, BootMap)  # else the rule is missing
@@ -236,7 +233,7 @@ def check_covers(inputs: PmmInputs) -> Iterator[Finding]:
     usable = inner_frames(manager, ((r.base, r.end) for r in inputs.boot_map.usable), wide.count)
     managed = wide if not isinstance(manager, BitmapSnapshot) else manager.managed(wide.count)
     for first, number in stretches(usable - managed):
-        yield broken(
+        yield Broken(
             "frame",
             manager.frame_address(first),
             f"a place in the books of '{manager.name}': the boot memory map calls it usable",
@@ -247,7 +244,7 @@ def check_covers(inputs: PmmInputs) -> Iterator[Finding]:
         )
 
 
-def check_counters(inputs: PmmInputs) -> Iterator[Finding]:
+def check_counters(inputs: PmmInputs) -> Iterator[Broken]:
     """PMM01: the counters say what the manager's structures say."""
     manager = inputs.manager
     counted = manager.counted
@@ -259,15 +256,15 @@ def check_counters(inputs: PmmInputs) -> Iterator[Finding]:
         said = f"{counter.text} = {counter.value}"
         if right is not None and counter.value != right:
             expected, actual = f"{right}, counted from {manager.counted_from}", f"{said} ({counter.value - right:+d})"
-            yield broken("counter", counter.address, expected, actual, cause, evidence)
+            yield Broken("counter", counter.address, expected, actual, cause, evidence)
         elif counter.meaning == "reserved" and not 0 <= counter.value <= used:
             expected = f"at most the {used} frames that are not free"
-            yield broken("counter", counter.address, expected, said, cause, evidence)
+            yield Broken("counter", counter.address, expected, said, cause, evidence)
     if isinstance(manager, BitmapSnapshot):
         yield from _region_counters(manager, cause)
 
 
-def _region_counters(manager: BitmapSnapshot, cause: str) -> Iterator[Finding]:
+def _region_counters(manager: BitmapSnapshot, cause: str) -> Iterator[Broken]:
     for patch in manager.patches:
         for counter in patch.counters:
             free = manager.free_in(patch)
@@ -275,7 +272,7 @@ def _region_counters(manager: BitmapSnapshot, cause: str) -> Iterator[Finding]:
             if counter.value != right:
                 region = f"the region at {hex_address(manager.frame_address(patch.first))}"
                 actual = f"{counter.text} of {region} is {counter.value} ({counter.value - right:+d})"
-                yield broken("counter", counter.address, f"{right}, counted from the bits", actual, cause)
+                yield Broken("counter", counter.address, f"{right}, counted from the bits", actual, cause)
 
 
 def _no_counters(inputs: PmmInputs) -> str | None:
@@ -314,8 +311,9 @@ def _usable_left_out(inputs: PmmInputs) -> tuple[str, ...]:
     return () if inputs.boot_map else ("the profile names no [boot_map]: only what QEMU calls RAM is known",)
 
 
+_READABLE = Rule("PMM00", READABLE, check_readable)
 _GENERAL = (
-    Rule("PMM00", READABLE, check_readable),
+    _READABLE,
     Rule("PMM03", "the manager's own frames are used, for nothing else", check_metadata, partly=_left_out),
     Rule("PMM02", ONE_OWNER, check_owners, _nothing_uses, _left_out),
     Rule("PMM04", "only usable RAM is free", check_usable, partly=_usable_left_out),

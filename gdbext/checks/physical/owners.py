@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gdbext.checks.finding import Finding, Rule, Severity
-from gdbext.checks.physical.inputs import BLOCKS, ONE_OWNER, READABLE, ZONES, broken
+from gdbext.checks.finding import Broken, Rule, Severity
+from gdbext.checks.physical.inputs import BLOCKS, ONE_OWNER, READABLE, ZONES
 from gdbext.machine.memory import RamMap, VirtualMemory
 from gdbext.pmm.owners import Buffer, BuffersSnapshot, HeldSnapshot
 from gdbext.pmm.page_records import PageRecordsSnapshot
@@ -26,19 +26,19 @@ class OwnerInputs:
     memory: VirtualMemory
 
 
-def check_readable(inputs: OwnerInputs) -> Iterator[Finding]:
+def check_readable(inputs: OwnerInputs) -> Iterator[Broken]:
     """PMM00: what the kernel records can be read."""
     cause = "its own variables are overwritten, the page tables are broken, or the profile does not fit"
     for one in inputs.unread:
-        yield broken(one.kind, None, f"'{one.name}' where the profile says", one.why, cause)
+        yield Broken(one.kind, None, f"'{one.name}' where the profile says", one.why, cause)
     for table in inputs.buffers:
         if table.broken is not None:
             read = f"{len(table.buffers)} of them were read"
-            found = broken("dma", None, f"the buffers of '{table.table}' where the profile says", table.broken, cause)
+            found = Broken("dma", None, f"the buffers of '{table.table}' where the profile says", table.broken, cause)
             yield _in_flux(replace(found, evidence=(read,)), table.in_flux)
 
 
-def check_held(inputs: OwnerInputs) -> Iterator[Finding]:
+def check_held(inputs: OwnerInputs) -> Iterator[Broken]:
     """PMM02: frames that are kept for later are frames of RAM, each kept once."""
     seen: dict[int, str] = {}
     for held in inputs.held:
@@ -48,16 +48,16 @@ def check_held(inputs: OwnerInputs) -> Iterator[Finding]:
             element = f"{place} of '{held.table}', at {hex_address(VirtAddr(held.at + index * held.stride))}"
             if not real:
                 cause = "somebody wrote into the array, or its count is too high"
-                found = broken("frame", frame, "a frame of RAM", "there is no RAM at its address", cause, (element,))
+                found = Broken("frame", frame, "a frame of RAM", "there is no RAM at its address", cause, (element,))
                 yield _in_flux(found, held.in_flux)
             elif frame in seen:
                 actual = f"{place} is the same frame as {seen[frame]}"
                 cause = "it was given back twice, or handed out twice: two will take it, and both think it theirs"
-                yield _in_flux(broken("frame", frame, "kept once", actual, cause, (element,)), held.in_flux)
+                yield _in_flux(Broken("frame", frame, "kept once", actual, cause, (element,)), held.in_flux)
             seen.setdefault(frame, place)
 
 
-def check_buffers(inputs: OwnerInputs) -> Iterator[Finding]:
+def check_buffers(inputs: OwnerInputs) -> Iterator[Broken]:
     """PMM11: every buffer of a device lies in RAM, in one piece, and where its own record wants it."""
     for table in inputs.buffers:
         for buffer in table.buffers:
@@ -69,7 +69,7 @@ def check_buffers(inputs: OwnerInputs) -> Iterator[Finding]:
                     f"buffer '{buffer.name}' of '{table.table}': {hex_address(buffer.physical)}-{hex_address(end)}",
                     *(f"nor is it so: {expected}; {actual}" for expected, actual, _ in more),
                 )
-                yield _in_flux(broken("buffer", buffer.at, expected, actual, cause, evidence), table.in_flux)
+                yield _in_flux(Broken("buffer", buffer.at, expected, actual, cause, evidence), table.in_flux)
 
 
 _Wrong = tuple[str, str, str]
@@ -116,7 +116,7 @@ def _scattered(buffer: Buffer) -> Iterator[_Wrong]:
     )
 
 
-def check_blocks(inputs: OwnerInputs) -> Iterator[Finding]:
+def check_blocks(inputs: OwnerInputs) -> Iterator[Broken]:
     """PMM12: the frames of one block are free or used together."""
     records = inputs.records
     if records is None:
@@ -126,7 +126,7 @@ def check_blocks(inputs: OwnerInputs) -> Iterator[Finding]:
         start = hex_address(records.frame_address(block.first))
         address = records.frame_address(block.left)
         evidence = str(records.record_of(address, inputs.memory))
-        found = broken(
+        found = Broken(
             "frame",
             address,
             f"free or used together with all {size} frames of its block, which begins at {start}",
@@ -137,9 +137,9 @@ def check_blocks(inputs: OwnerInputs) -> Iterator[Finding]:
         yield _in_flux(found, records.in_flux)
 
 
-def _in_flux(finding: Finding, in_flux: bool) -> Finding:
-    """The finding; no error when the lock of what it is about was held."""
-    return replace(finding, severity=Severity.IN_FLUX) if in_flux else finding
+def _in_flux(broken: Broken, in_flux: bool) -> Broken:
+    """What is broken; no error when the lock of what it is about was held."""
+    return replace(broken, severity=Severity.IN_FLUX) if in_flux else broken
 
 
 def owner_rules(inputs: OwnerInputs) -> tuple[Rule[OwnerInputs], ...]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.checks.finding import Finding, Rule, Severity
+from gdbext.checks.finding import Broken, Rule, Severity
 from gdbext.machine.cpu import CR0_WP, CpuState
 from gdbext.machine.memory import RamMap
 from gdbext.pmm.bootmap import BootMap
 from gdbext.structures.unread import Unread
 from gdbext.symbols.model import Section
-from gdbext.units import FRAME_SIZE, PhysAddr, VirtAddr, Word64, hex_address, human_size
+from gdbext.units import FRAME_SIZE, PhysAddr, VirtAddr, hex_address, human_size
 from gdbext.vmm.map import IDENTITY, Names, kinds_of
 from gdbext.vmm.selfmap import self_map_windows
 from gdbext.x86 import modes
@@ -58,7 +58,6 @@ def _leaf(inputs: PagingInputs, address: VirtAddr) -> tuple[str, ...]:
 
 def _finding(  # noqa: PLR0913 - a finding has that many facts
     inputs: PagingInputs,
-    rule: str,
     address: VirtAddr,
     expected: str,
     actual: str,
@@ -66,15 +65,13 @@ def _finding(  # noqa: PLR0913 - a finding has that many facts
     *,
     severity: Severity = Severity.ERROR,
     size: int = 0,
-) -> Finding:
+) -> Broken:
     """A finding about a mapping; the leaf of its first page is the evidence."""
     extent = (f"{human_size(size)} from {hex_address(address)}",) if size else ()
-    return Finding(
-        id=rule,
+    return Broken(
         severity=severity,
-        title=_TITLES[rule],
         subject="mapping",
-        address=Word64(address),
+        address=address,
         expected=expected,
         actual=actual,
         evidence=(*extent, *_leaf(inputs, address)),
@@ -82,16 +79,13 @@ def _finding(  # noqa: PLR0913 - a finding has that many facts
     )
 
 
-def check_entries(inputs: PagingInputs) -> Iterator[Finding]:
+def check_entries(inputs: PagingInputs) -> Iterator[Broken]:
     """PT21: no entry has a reserved bit set."""
     for problem in inputs.space.problems:
         if problem.kind == "reserved-bits":
-            yield Finding(
-                id="PT21",
-                severity=Severity.ERROR,
-                title=_TITLES["PT21"],
+            yield Broken(
                 subject="entry",
-                address=Word64(problem.entry_address or 0),
+                address=problem.entry_address or 0,
                 expected=problem.detail,
                 actual=f"{problem.value:#x}",
                 evidence=(f"level {problem.level}, first virtual address {hex_address(problem.address)}",),
@@ -99,16 +93,13 @@ def check_entries(inputs: PagingInputs) -> Iterator[Finding]:
             )
 
 
-def check_tables(inputs: PagingInputs) -> Iterator[Finding]:
+def check_tables(inputs: PagingInputs) -> Iterator[Broken]:
     """PT20: each table is in RAM, is a table of one level only, and is named by one entry."""
     for problem in inputs.space.problems:
         if problem.kind == "unreadable":
-            yield Finding(
-                id="PT20",
-                severity=Severity.ERROR,
-                title=_TITLES["PT20"],
+            yield Broken(
                 subject="entry" if problem.entry_address is not None else "root",
-                address=Word64(problem.entry_address if problem.entry_address is not None else problem.value),
+                address=problem.entry_address if problem.entry_address is not None else problem.value,
                 expected="the address of a table in RAM",
                 actual=problem.detail,
                 evidence=(f"first virtual address {hex_address(problem.address)}",),
@@ -117,7 +108,7 @@ def check_tables(inputs: PagingInputs) -> Iterator[Finding]:
     yield from _check_uses(inputs)
 
 
-def _check_uses(inputs: PagingInputs) -> Iterator[Finding]:
+def _check_uses(inputs: PagingInputs) -> Iterator[Broken]:
     """Tables that are used at two levels, or named by two entries, outside a recursive slot."""
     links = inputs.space.links
     regular = np.ones(len(links.entry), dtype=np.bool_)
@@ -141,12 +132,10 @@ def _check_uses(inputs: PagingInputs) -> Iterator[Finding]:
             )
             for use in uses.tolist()[:8]
         )
-        yield Finding(
-            id="PT20",
+        yield Broken(
             severity=Severity.ERROR if mixed else Severity.WARNING,
-            title=_TITLES["PT20"],
             subject="table",
-            address=Word64(int(table)),
+            address=int(table),
             expected="a table of one level, named by one entry",
             actual=f"named {len(uses)} times" + (", as tables of different levels" if mixed else ""),
             evidence=which,
@@ -161,7 +150,7 @@ def _repeated(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return unique[counts > 1]
 
 
-def check_kernel_half(inputs: PagingInputs) -> Iterator[Finding]:
+def check_kernel_half(inputs: PagingInputs) -> Iterator[Broken]:
     """PT23: the upper halves of all known roots name the same tables; a recursive slot may differ."""
     _, own_root, own = inputs.roots[0]
     for name, root, entries in inputs.roots[1:]:
@@ -170,31 +159,25 @@ def check_kernel_half(inputs: PagingInputs) -> Iterator[Finding]:
         differs = ((own ^ entries) & U64(_SHARED)).astype(np.bool_) & ~recursive
         for index in np.flatnonzero(differs[256:]).tolist():
             at = PhysAddr(root + 8 * (index + 256))
-            yield Finding(
-                id="PT23",
-                severity=Severity.ERROR,
-                title=_TITLES["PT23"],
+            yield Broken(
                 subject="entry",
-                address=Word64(at),
+                address=at,
                 expected=f"{int(own[index + 256]):#x}, as in the selected processor's root ({hex_address(own_root)})",
                 actual=f"{int(entries[index + 256]):#x} in entry {index + 256} of the root of {name}",
                 cause="a top-level entry was made after this root was copied, or the kernel's half was copied deeply",
             )
 
 
-def check_self_map(inputs: PagingInputs) -> Iterator[Finding]:
+def check_self_map(inputs: PagingInputs) -> Iterator[Broken]:
     """PT24: a recursive slot is writable for the supervisor, and closed to user mode."""
     for start, _, _ in self_map_windows(inputs.space):
         slot = inputs.walk(start).steps[0]
         wrong = [what for flag, what in (("U", "user mode reaches every page table"),) if flag in slot.flags]
         wrong += [] if "W" in slot.flags else ["tables cannot be written through it"]
         if wrong:
-            yield Finding(
-                id="PT24",
-                severity=Severity.ERROR,
-                title=_TITLES["PT24"],
+            yield Broken(
                 subject="entry",
-                address=Word64(slot.entry_address),
+                address=slot.entry_address,
                 expected="P and W set, U clear",
                 actual=f"{' '.join(slot.flags)}: {', '.join(wrong)}",
                 evidence=(f"recursive slot {slot.index}, virtual {hex_address(start)}",),
@@ -202,7 +185,7 @@ def check_self_map(inputs: PagingInputs) -> Iterator[Finding]:
             )
 
 
-def check_direct_map(inputs: PagingInputs) -> Iterator[Finding]:
+def check_direct_map(inputs: PagingInputs) -> Iterator[Broken]:
     """PT25: the direct map maps each frame of RAM at its place, not executable, closed to user mode."""
     base = inputs.names.direct_map
     assert base is not None
@@ -214,7 +197,6 @@ def check_direct_map(inputs: PagingInputs) -> Iterator[Finding]:
             continue  # some kernels place other things in the holes
         yield _finding(
             inputs,
-            "PT25",
             VirtAddr(start),
             f"physical {hex_address(start - base)}",
             f"physical {hex_address(physical)}",
@@ -225,20 +207,20 @@ def check_direct_map(inputs: PagingInputs) -> Iterator[Finding]:
     yield from _check_direct_holes(inputs, base, inside)
 
 
-def _check_direct_rights(inputs: PagingInputs, runs: Runs) -> Iterator[Finding]:
+def _check_direct_rights(inputs: PagingInputs, runs: Runs) -> Iterator[Broken]:
     expected = "a direct map that is not executable and closed to user mode"
     for start, size, _ in _rows(matching(runs, lambda attributes: attributes.page.user)):
         cause = "the entry was made with a user page's flags: programs can reach all of RAM through it"
-        yield _finding(inputs, "PT25", VirtAddr(start), expected, "user mode may touch it", cause, size=size)
+        yield _finding(inputs, VirtAddr(start), expected, "user mode may touch it", cause, size=size)
     if not inputs.cpu.nx_enabled:
         return
     for start, size, _ in _rows(matching(runs, lambda attributes: attributes.page.executable)):
         cause = "NX was forgotten: any page can be run as code through it"
         severity = Severity.WARNING
-        yield _finding(inputs, "PT25", VirtAddr(start), expected, "executable", cause, severity=severity, size=size)
+        yield _finding(inputs, VirtAddr(start), expected, "executable", cause, severity=severity, size=size)
 
 
-def _check_direct_holes(inputs: PagingInputs, base: VirtAddr, inside: Runs) -> Iterator[Finding]:
+def _check_direct_holes(inputs: PagingInputs, base: VirtAddr, inside: Runs) -> Iterator[Broken]:
     """Usable RAM that the direct map does not reach."""
     if not isinstance(inputs.boot_map, BootMap):
         return
@@ -251,7 +233,6 @@ def _check_direct_holes(inputs: PagingInputs, base: VirtAddr, inside: Runs) -> I
         if first < last:
             yield _finding(
                 inputs,
-                "PT25",
                 VirtAddr(base + first),
                 "all usable RAM mapped",
                 f"nothing at physical {hex_address(first)}, which is usable RAM",
@@ -260,14 +241,13 @@ def _check_direct_holes(inputs: PagingInputs, base: VirtAddr, inside: Runs) -> I
             )
 
 
-def check_user(inputs: PagingInputs) -> Iterator[Finding]:
+def check_user(inputs: PagingInputs) -> Iterator[Broken]:
     """PT26: what user mode may touch lies in its half; and a leaf's U is not in vain."""
     runs = inputs.space.runs
     high = runs.take(runs.start >= U64(HALF))
     for start, size, _ in _rows(matching(high, lambda attributes: attributes.page.user)):
         yield _finding(
             inputs,
-            "PT26",
             VirtAddr(start),
             "closed to user mode, as all of the kernel's half",
             "open to user mode",
@@ -278,7 +258,6 @@ def check_user(inputs: PagingInputs) -> Iterator[Finding]:
     for start, size, _ in _rows(matching(low, lambda attributes: attributes.user_lost)):
         yield _finding(
             inputs,
-            "PT26",
             VirtAddr(start),
             "U at every level, as the leaf has it",
             "U in the leaf, but not in a level above: user mode cannot touch it",
@@ -288,14 +267,11 @@ def check_user(inputs: PagingInputs) -> Iterator[Finding]:
         )
 
 
-def check_write_execute(inputs: PagingInputs) -> Iterator[Finding]:
+def check_write_execute(inputs: PagingInputs) -> Iterator[Broken]:
     """PT27: nothing is writable and executable; sections have their rights; CR0.WP holds the kernel to them."""
     cpu = inputs.cpu
     if not cpu.cr0 & CR0_WP:
-        yield Finding(
-            id="PT27",
-            severity=Severity.ERROR,
-            title=_TITLES["PT27"],
+        yield Broken(
             subject="CR0",
             address=None,
             expected="CR0.WP = 1",
@@ -303,10 +279,8 @@ def check_write_execute(inputs: PagingInputs) -> Iterator[Finding]:
             cause="WP was never set, or was cleared to patch something and not set again",
         )
     if not cpu.nx_enabled:
-        yield Finding(
-            id="PT27",
+        yield Broken(
             severity=Severity.WARNING,
-            title=_TITLES["PT27"],
             subject="EFER",
             address=None,
             expected="EFER.NXE = 1",
@@ -318,12 +292,11 @@ def check_write_execute(inputs: PagingInputs) -> Iterator[Finding]:
     yield from _check_sections(inputs)
 
 
-def _check_write_execute_runs(inputs: PagingInputs) -> Iterator[Finding]:
+def _check_write_execute_runs(inputs: PagingInputs) -> Iterator[Broken]:
     both = matching(inputs.space.runs, lambda attributes: attributes.page.writable and attributes.page.executable)
     for start, size, _ in _rows(both):
         yield _finding(
             inputs,
-            "PT27",
             VirtAddr(start),
             "writable or executable, not both",
             "both: W at every level, NX at none",
@@ -332,7 +305,7 @@ def _check_write_execute_runs(inputs: PagingInputs) -> Iterator[Finding]:
         )
 
 
-def _check_sections(inputs: PagingInputs) -> Iterator[Finding]:
+def _check_sections(inputs: PagingInputs) -> Iterator[Broken]:
     """The kernel's sections against the rights that their flags in the ELF file ask for."""
     runs = inputs.space.runs
     for section in inputs.names.sections:
@@ -345,7 +318,6 @@ def _check_sections(inputs: PagingInputs) -> Iterator[Finding]:
                 start = max(int(first.start[0]), section.address)
                 yield _finding(
                     inputs,
-                    "PT27",
                     VirtAddr(start),
                     f"{section.name} with no more rights than its flags in the ELF file ask for",
                     excess,
@@ -366,14 +338,13 @@ def _excess(section: Section, *, writable: bool, executable: bool) -> str:
     return " and ".join(more)
 
 
-def check_low_half(inputs: PagingInputs) -> Iterator[Finding]:
+def check_low_half(inputs: PagingInputs) -> Iterator[Broken]:
     """PT29: the identity map of booting is gone from the lower half."""
     runs = inputs.space.runs
     low = runs.take((runs.start < U64(HALF)) & (kinds_of(inputs.space, runs, inputs.names) == IDENTITY))
     for start, size, _ in _rows(matching(low, lambda attributes: not attributes.page.user)):
         yield _finding(
             inputs,
-            "PT29",
             VirtAddr(start),
             "nothing of the supervisor's in the lower half",
             "an identity mapping",
@@ -383,7 +354,7 @@ def check_low_half(inputs: PagingInputs) -> Iterator[Finding]:
         )
 
 
-def check_devices(inputs: PagingInputs) -> Iterator[Finding]:
+def check_devices(inputs: PagingInputs) -> Iterator[Broken]:
     """PT31: what is not RAM is not mapped write-back; of each run the first address without RAM."""
 
     def cached(attributes: Attributes) -> bool:
@@ -396,7 +367,6 @@ def check_devices(inputs: PagingInputs) -> Iterator[Finding]:
     for start, physical in zip(starts.tolist(), bare[partly].tolist(), strict=True):
         yield _finding(
             inputs,
-            "PT31",
             VirtAddr(start),
             "a device's registers mapped uncached",
             f"physical {hex_address(physical)} is not RAM, and its memory type is wb",
@@ -444,27 +414,15 @@ def _both(*reasons: Callable[[PagingInputs], str | None]) -> Callable[[PagingInp
     return lambda inputs: next((why for reason in reasons if (why := reason(inputs))), None)
 
 
-_TITLES = {
-    "PT20": "tables are in RAM, of one level, named once",
-    "PT21": "no entry has reserved bits set",
-    "PT23": "the kernel's half is the same in every root",
-    "PT24": "the recursive slot is the supervisor's",
-    "PT25": "the direct map is complete and in its place",
-    "PT26": "user mode reaches its own half alone",
-    "PT27": "nothing is writable and executable",
-    "PT29": "the boot identity map is gone",
-    "PT31": "devices are mapped uncached",
-}
-
 PAGING_RULES: tuple[Rule[PagingInputs], ...] = (
-    Rule("PT21", _TITLES["PT21"], check_entries),
-    Rule("PT20", _TITLES["PT20"], check_tables),
-    Rule("PT23", _TITLES["PT23"], check_kernel_half, _one_root),
-    Rule("PT24", _TITLES["PT24"], check_self_map, _no_self_map),
-    Rule("PT25", _TITLES["PT25"], check_direct_map, _no_direct_map, _holes_left_out),
-    Rule("PT26", _TITLES["PT26"], check_user, _narrow),
-    Rule("PT27", _TITLES["PT27"], check_write_execute),
-    Rule("PT29", _TITLES["PT29"], check_low_half, _both(_narrow, _kernel_is_low)),
-    Rule("PT31", _TITLES["PT31"], check_devices),
+    Rule("PT21", "no entry has reserved bits set", check_entries),
+    Rule("PT20", "tables are in RAM, of one level, named once", check_tables),
+    Rule("PT23", "the kernel's half is the same in every root", check_kernel_half, _one_root),
+    Rule("PT24", "the recursive slot is the supervisor's", check_self_map, _no_self_map),
+    Rule("PT25", "the direct map is complete and in its place", check_direct_map, _no_direct_map, _holes_left_out),
+    Rule("PT26", "user mode reaches its own half alone", check_user, _narrow),
+    Rule("PT27", "nothing is writable and executable", check_write_execute),
+    Rule("PT29", "the boot identity map is gone", check_low_half, _both(_narrow, _kernel_is_low)),
+    Rule("PT31", "devices are mapped uncached", check_devices),
 )
 """The rules of page tables, root causes before their consequences."""
