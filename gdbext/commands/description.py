@@ -5,23 +5,24 @@ from gdbext.commands.record import Argument, Command, Value
 COMMANDS = (
     Command(
         "memprofile",
-        "Which description of the kernel is in use, and does it fit?",
+        "Which profile describes the kernel, and does it fit?",
         "description",
         arguments=(
             Argument(
                 "VERB",
                 Value.WORD,
-                "show it, check that every name resolves, or use another one",
+                "show the profile, check that every name resolves, or use another profile",
                 False,
                 ("show", "check", "use"),
             ),
             Argument("FILE", Value.PROFILE, "with use: a profile's path, or the name of a built-in one", False),
         ),
         details="""
-Without a choice, gdbext takes gdbext.toml or NAME.toml beside the kernel's ELF file NAME.elf, else a built-in profile
-whose names the kernel has. A line is printed for each manager that the profile describes, for what tells who has
-frames, and for each problem: the file's line, the expression, and the nearest name that exists. Where managers have
-`when`, serves says which is in use now. No machine is needed: what only its memory tells is left out, and said to be.
+Unless you choose one, gdbext uses gdbext.toml or NAME.toml next to the kernel's ELF file NAME.elf, or else a built-in
+profile whose symbols the kernel has. Prints a line for each manager that the profile describes, for each record of who
+owns frames, and for each problem: line of the file, expression, and the nearest name that exists. If managers have a
+`when`, serves shows which of them is in use now. No running machine is needed; what depends on its memory is then
+marked as not known.
 check also counts the problems as errors ($_memcheck_errors; exit status 3 of scripts/run and gdbext open).
 """,
     ),

@@ -5,22 +5,22 @@ from gdbext.vmm.words import WORDS
 
 ROOT = Option(
     "-root",
-    "translate through this root instead of CR3's (a value of CR3, or the root table's physical address)",
+    "use this root table instead of CR3's (a CR3 value, or the table's physical address)",
     (Argument("R", Value.EXPRESSION, "an expression"),),
 )
 
 COMMANDS = (
     Command(
         "vmwalk",
-        "How does an address translate, and who may do what there?",
+        "How does an address translate, and who may access it?",
         "translation",
         arguments=(Argument("ADDR", Value.EXPRESSION, "the virtual address: any gdb expression"),),
         options=(ROOT,),
         details="""
-Each line is one level: the table's physical address, the index that the address chooses in it, where that entry
-lies (physical), its value and its flags. Then the physical address, or the entry that ends the walk and why; the
-page's size and memory type; what the supervisor and user mode may do there (r, w, x) with all levels and CR0.WP,
-EFER.NXE, CR4.SMEP, SMAP and PKE taken together; and which entry takes a right away.
+Each line is one level: the table's physical address, the index that the address selects in it, the physical address of
+that entry, its value and its flags. Then come the physical address, or the entry that ends the walk and why; the page
+size and memory type; the effective rights (r, w, x) of supervisor and user mode, which combine all levels with CR0.WP,
+EFER.NXE, CR4.SMEP, CR4.SMAP and CR4.PKE; and the entry that removes each missing right.
 """,
     ),
     Command(
@@ -31,24 +31,24 @@ EFER.NXE, CR4.SMEP, SMAP and PKE taken together; and which entry takes a right a
             ROOT,
             Option(
                 "-range",
-                "only what meets the addresses from A up to B",
+                "only mappings that overlap the addresses from A up to (not including) B",
                 (Argument("A", Value.EXPRESSION, ""), Argument("B", Value.EXPRESSION, "")),
             ),
-            Option("-phys", "join only what is contiguous in physical addresses too (as -json does)"),
-            Option("-raw", "one line per page, nothing joined"),
+            Option("-phys", "merge neighbours only if their physical addresses are contiguous too (as -json does)"),
+            Option("-raw", "one line per page, nothing merged"),
             Option(
                 "-filter",
-                "only mappings for which all words hold: " + " ".join(WORDS),
-                (Argument("WORDS", Value.WORD, "in quotes if several; ! before a word turns it round"),),
+                "only mappings that match all words: " + " ".join(WORDS),
+                (Argument("WORDS", Value.WORD, "quote several; ! before a word negates it"),),
             ),
-            Option("-tree", "the tables as a tree instead, folded"),
+            Option("-tree", "show the tables as a tree, repeated subtrees folded"),
         ),
         details="""
-start and end (exclusive) are virtual. physical is the first page's frame, or the number of pieces when the frames do
-not follow each other. page is the page size; super and user are what the supervisor and user mode may do, all levels
-and control registers taken together; type is the memory type. what names a stretch: identity, direct map, kernel
-with its ELF sections. Tables that repeat without end are folded: a line says which stretch they repeat. Entries with
-reserved bits, and tables outside RAM, are listed below the map.
+start and end (exclusive) are virtual addresses. physical is the first page's frame, or the number of pieces if the
+frames are not contiguous. page is the page size; super and user are the effective rights of supervisor and user mode,
+from all levels and the control registers; type is the memory type. what identifies a range: identity map, direct map,
+or the kernel's ELF sections. Tables that repeat endlessly are folded into a line that names the range they repeat.
+Entries with reserved bits set, and tables outside RAM, are listed below the map.
 """,
     ),
     Command(
@@ -58,12 +58,12 @@ reserved bits, and tables outside RAM, are listed below the map.
         arguments=(Argument("PA", Value.EXPRESSION, "the physical address: any gdb expression"),),
         options=(
             Option("-size", "a range of N bytes", (Argument("N", Value.EXPRESSION, ""),)),
-            Option("-root", "only in the space of this root", ROOT.values),
+            Option("-root", "search only the address space of this root", ROOT.values),
         ),
         details="""
-Every known address space is searched: the selected processor's and those of the others. A line for each stretch, with
-its rights; that the rights differ from one to the next is said. Folded stretches (see vmmap) are listed as repeats.
-That a space uses the frame as a page table is said too.
+Searches every known address space: that of the selected processor and those of the others. Each range of virtual
+addresses is one line with its rights; a note says if the rights differ between them. Folded ranges (see vmmap) are
+listed as repeats. If an address space uses the frame as a page table, that is listed too.
 """,
     ),
     Command(
@@ -71,15 +71,15 @@ That a space uses the frame as a page table is said too.
         "Why did this access fault?",
         "translation",
         arguments=(
-            Argument("ADDR", Value.EXPRESSION, "the faulting address; CR2 without it", False),
+            Argument("ADDR", Value.EXPRESSION, "the faulting address (default: CR2)", False),
             Argument("ERRORCODE", Value.EXPRESSION, "the page fault's error code", False),
         ),
         details="""
-Without arguments address and error code come from what the kernel itself keeps (the profile's [exception]), or from
-CR2 and the stack when the guest stands at the first instruction of its page-fault handler; else CR2 is all there is.
-The verdict is one sentence, with the entry to blame; the walk as the tables are now follows. "the tables allow this":
-the processor used a stale TLB entry, or the tables changed since.
-Expressions with blanks go into parentheses.
+Without arguments, the address and error code come from where the kernel stores them (the profile's [exception]). If
+the guest is stopped at the first instruction of its page-fault handler, they come from CR2 and the stack; otherwise
+only CR2 is known. The verdict is one sentence that names the entry responsible; the walk through the present tables
+follows. "the tables allow this" means that the processor used a stale TLB entry, or that the tables have changed
+since. Put an expression that contains blanks in parentheses.
 """,
     ),
     Command(
@@ -89,9 +89,10 @@ Expressions with blanks go into parentheses.
         checks=True,
         options=(ROOT,),
         details="""
-Reserved bits, tables outside RAM or of two levels, user-reachable kernel pages, writable and executable pages, sections
-with more rights than they ask for, gaps in the direct map, a boot identity map left behind, devices mapped cached.
-A finding names the first virtual address (or the entry), and the leaf that maps it.
+Checks for reserved bits, tables outside RAM or used at two levels, kernel pages that user mode can reach, pages that
+are writable and executable, ELF sections mapped with more rights than they ask for, gaps in the direct map, a boot
+identity map that is still there, and devices mapped cached. A finding names the first virtual address (or the entry)
+and the leaf that maps it.
 """,
     ),
     Command(
@@ -100,18 +101,19 @@ A finding names the first virtual address (or the entry), and the leaf that maps
         "translation",
         options=(Option("-tables", "decode GDT, IDT and TSS too"),),
         details="""
-For each protection that is off, meaning says what its absence lets happen. "the processor lacks it" is said when QEMU
-tells that the processor model does not offer the feature.
+For each protection that is off, meaning says what can happen without it. "the processor lacks it" means that QEMU
+reports a processor model without the feature.
 """,
     ),
     Command(
         "memsource",
-        "Where is physical memory read from, and why not from something faster?",
+        "How is physical memory read, and why not in a faster way?",
         "translation",
         details="""
-Sources are listed best first. shared: the file behind the guest's RAM, mapped into gdb. process: the memory of a QEMU
-on this machine. remote: the debug stub's physical memory mode. direct map: the kernel's own mapping of physical
-memory, for a stub that has no such mode. dump: a file, opened outside gdb. Every source refuses what is not RAM.
+Sources are listed fastest first. shared: the file that backs the guest's RAM, mapped into gdb. process: the memory of
+a QEMU process on this machine. remote: the debug stub's physical memory mode. direct map: the kernel's own mapping of
+physical memory, for a stub without that mode. dump: a file, opened outside gdb. No source reads addresses that are
+not RAM.
 """,
     ),
 )
