@@ -100,20 +100,20 @@ def linked(ground: Ground) -> None:
 def leaks() -> dict[str, float]:
     """The search in an image of its own: seconds, once the heap has been read; and with gdb.Value in a loop."""
     session = new_session()
-    heap = session.heaps[0]
+    heap = session.heaps.all[0]
     assert isinstance(heap, HeapSnapshot), heap
-    found = session.leaks()
+    found = session.heaps.leaks()
     assert sum(group.count for group in found.groups) == LOST, found.groups
 
     def search() -> None:
         another = new_session()
-        another.__dict__["heaps"] = session.heaps
-        another.leaks()
+        another.heaps.__dict__["all"] = session.heaps.all
+        another.heaps.leaks()
 
     return {
         "chunks": LINKED,
         "bytes": _size(heap),
-        "read": seconds(lambda: new_session().heaps),
+        "read": seconds(lambda: new_session().heaps.all),
         "search": seconds(search),
         "peak": peak_of(search),
         "by_values": words_by_values(heap),
@@ -172,18 +172,18 @@ IMAGES = {"list": in_list, "boundary tags": with_tags, "slabs": in_slabs}
 
 def checked() -> CheckReport:
     """What the rules say, in a session of its own."""
-    return new_session().check_heaps()
+    return new_session().heaps.check()
 
 
 def measure() -> dict[str, float]:
     """All figures about the heap that serves."""
-    report, (heap, *_) = checked(), new_session().heaps
+    report, (heap, *_) = checked(), new_session().heaps.all
     assert isinstance(heap, HeapSnapshot), heap
     assert not report.findings, report.findings[0]
     return {
         "chunks": len(heap.chunks),
         "copy": seconds(lambda: new_session().virtual.read(heap.segments[0].start, _size(heap))),
-        "read": seconds(lambda: new_session().heaps),
+        "read": seconds(lambda: new_session().heaps.all),
         "checked": seconds(checked),
         "peak": peak_of(checked),
         "by_values": by_values(heap),

@@ -40,7 +40,7 @@ class Ground:
 
     def __init__(self) -> None:
         session = new_session()
-        (manager,) = session.pmm
+        (manager,) = session.physical.managers
         assert isinstance(manager, PmmSnapshot)
         (backend,) = memory_backends(GdbMonitor())
         self.frames = manager.count

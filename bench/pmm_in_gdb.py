@@ -73,11 +73,16 @@ IMAGES: dict[str, Callable[[pmm_images.Ground], None]] = {
 
 def checked() -> CheckReport:
     """What the rules say, in a session of its own."""
-    return new_session().check_pmm()
+    return new_session().physical.check()
+
+
+def checked_over_remote() -> CheckReport:
+    """The same, read through the debug stub."""
+    return over_remote().physical.check()
 
 
 def manager_of(session: Session) -> PmmSnapshot:
-    (manager,) = session.pmm
+    (manager,) = session.physical.managers
     assert isinstance(manager, PmmSnapshot), manager
     return manager
 
@@ -94,7 +99,7 @@ def measure() -> dict[str, float]:
         "free": manager.free_count,
         "things": things,
         "copy": seconds(copying(manager)),
-        "read": seconds(lambda: new_session().pmm),
+        "read": seconds(lambda: new_session().physical.managers),
         "checked": seconds(checked),
         "pmmstat": seconds(execute("gdbext pmmstat")),
         "processor": processor_seconds(execute("gdbext pmmstat")),
@@ -174,7 +179,7 @@ def measure_remote(ground: pmm_images.Ground) -> dict[str, float]:
     return {
         "nodes": OVER_REMOTE,
         "packet": bare,
-        "remote": seconds(lambda: over_remote().check_pmm(), 1),
+        "remote": seconds(checked_over_remote, 1),
         "shared": seconds(checked),
     }
 

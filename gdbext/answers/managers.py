@@ -17,7 +17,7 @@ from gdbext.units import VirtAddr
 
 
 def _heap_stats(session: Session, arguments: Arguments) -> tuple[HeapStat | Unread, ...]:
-    heaps = session.chosen_heaps(arguments.text("HEAP"))
+    heaps = session.heaps.chosen(arguments.text("HEAP"))
     return tuple(heap if isinstance(heap, Unread) else heap_stat(heap) for heap in heaps)
 
 
@@ -28,7 +28,7 @@ def heapstat(session: Session, arguments: Arguments) -> HeapStats:
 
 def heaplist(session: Session, arguments: Arguments) -> ChunkLists | HeapMaps:
     """List the chunks of every heap, or of one; or draw them."""
-    heaps = session.chosen_heaps(arguments.text("HEAP"))
+    heaps = session.heaps.chosen(arguments.text("HEAP"))
     if arguments.has("-map"):
         return _map(session, arguments, heaps)
     wanted = Selection(
@@ -41,7 +41,7 @@ def heaplist(session: Session, arguments: Arguments) -> ChunkLists | HeapMaps:
         caller=_caller(session, heaps, arguments.text("-caller")),
     )
     _insist_on_cache(wanted.cache, heaps)
-    names = session.code_names
+    names = session.heaps.code_names
     return ChunkLists(tuple(heap if isinstance(heap, Unread) else chunk_list(heap, wanted, names) for heap in heaps))
 
 
@@ -50,7 +50,7 @@ def _map(session: Session, arguments: Arguments, heaps: tuple[HeapSnapshot | Unr
         if arguments.has(option):
             raise UsageError(f"-map draws all chunks: leave {option} out (-range A B draws a part of the addresses)")
     window = _bounds(session, arguments, "-range")
-    return HeapMaps(tuple(heap if isinstance(heap, Unread) else session.heap_map(heap, window) for heap in heaps))
+    return HeapMaps(tuple(heap if isinstance(heap, Unread) else session.heaps.map(heap, window) for heap in heaps))
 
 
 def _insist_on_cache(name: str | None, heaps: tuple[HeapSnapshot | Unread, ...]) -> None:
@@ -91,7 +91,7 @@ def _caller(
     known = [heap.callers for heap in heaps if isinstance(heap, HeapSnapshot) and heap.callers is not None]
     if not known:
         raise UsageError("-caller: nobody records who asked for chunks (caller in the profile, and the kernel's part)")
-    names = session.code_names
+    names = session.heaps.code_names
     of_name = {int(c) for callers in known for c in np.unique(callers) if typed in (names(c), _function(names(c)))}
     wanted = of_name or {session.evaluate(typed)}
     return wanted.__contains__
@@ -104,9 +104,9 @@ def _function(name: str) -> str:
 
 def heapchunk(session: Session, arguments: Arguments) -> ChunksFound:
     """Find the chunk that holds an address."""
-    heaps = session.heaps
+    heaps = session.heaps.all
     address = session.evaluate(arguments.text("ADDR") or "")
-    found = (find_chunk(heap, address, session.code_names) for heap in heaps if not isinstance(heap, Unread))
+    found = (find_chunk(heap, address, session.heaps.code_names) for heap in heaps if not isinstance(heap, Unread))
     around = tuple(
         heap.name
         for heap in heaps
@@ -119,19 +119,19 @@ def heapchunk(session: Session, arguments: Arguments) -> ChunksFound:
 def heapcheck(session: Session, arguments: Arguments) -> Checked:
     """Look at the rules of every heap, or of one."""
     name = arguments.text("HEAP")
-    report, leaks = session.check_heaps(name), None
+    report, leaks = session.heaps.check(name), None
     if arguments.has("-leaks"):
-        leaks = session.leaks(name)
-        report = combined((report, session.check_leaks(leaks)))
+        leaks = session.heaps.leaks(name)
+        report = combined((report, session.heaps.check_leaks(leaks)))
     heaps = _heap_stats(session, arguments)
     return Checked(report.findings, report.checked, report.skipped, session.problems, heaps, leaks)
 
 
 def memcheck(session: Session, arguments: Arguments) -> Checked:
     """Look at every rule of every manager."""
-    reports = [session.check_paging()]
+    reports = [session.translation.check()]
     missing: list[str] = []
-    for layer in (session.check_pmm, session.check_heaps):
+    for layer in (session.physical.check, session.heaps.check):
         try:
             reports.append(layer())
         except DescriptionError as error:  # a profile may describe one layer and not the other

@@ -18,13 +18,13 @@ Managers = tuple[PmmSnapshot | Unread, ...]
 
 def pmmstat(session: Session, arguments: Arguments) -> PmmStats:
     """Count the frames of every physical manager."""
-    report = session.check_pmm()
-    return PmmStats(session.pmm_stats(), report.findings, report.checked, report.skipped, session.problems)
+    report = session.physical.check()
+    return PmmStats(session.physical.stats(), report.findings, report.checked, report.skipped, session.problems)
 
 
 def pmmdump(session: Session, arguments: Arguments) -> PmmDumps | PmmMap:
     """List what a physical manager holds, or draw it."""
-    managers = session.chosen_pmm(arguments.text("MANAGER"))
+    managers = session.physical.chosen(arguments.text("MANAGER"))
     window, name = _range(session, arguments), arguments.text("-zone")
     zone = _zone(session, managers, name) if name is not None else None
     within = _both(window, zone, f"-range and -zone {name}") if zone else window
@@ -48,14 +48,14 @@ def _range(session: Session, arguments: Arguments) -> Window | None:
 
 def _zone(session: Session, managers: Managers, name: str) -> Window | None:
     """The physical addresses of the zone or list of this name; None for a list that may hold any."""
-    zones = session.zones if isinstance(session.zones, tuple) else ()
+    zones = session.physical.zones if isinstance(session.physical.zones, tuple) else ()
     bounds: dict[str, Window | None] = {zone.name: (zone.start, zone.end) for zone in zones}
     for found in (found for manager in managers for found in _lists(manager)):
         bounds.setdefault(found.name, None if found.end is None else (found.start or PhysAddr(0), found.end))
     if name in bounds:
         return bounds[name]
-    if isinstance(session.zones, Unread):
-        raise UsageError(f"-zone {name}: the zones cannot be read: {session.zones.why}")
+    if isinstance(session.physical.zones, Unread):
+        raise UsageError(f"-zone {name}: the zones cannot be read: {session.physical.zones.why}")
     there = f"there are {', '.join(bounds)}" if bounds else "the profile names none ([zones])"
     raise UsageError(f"there is no zone '{name}'; {there}")
 
@@ -90,7 +90,7 @@ def _map(session: Session, managers: Managers, window: Window | None) -> PmmMap:
     return PmmMap(
         tuple(manager.name for manager in readable),
         tuple(manager for manager in managers if isinstance(manager, Unread)),
-        session.frame_map(readable, window) if readable else None,
+        session.physical.map(readable, window) if readable else None,
     )
 
 
@@ -110,4 +110,4 @@ def pmmframe(session: Session, arguments: Arguments) -> Frame:
     if address >> bits:
         what = f"pfn={value:#x}" if numbered else hex_address(value)
         raise UsageError(f"{what} is beyond physical memory: this processor's addresses have {bits} bits")
-    return session.frame(PhysAddr(round_down(address, FRAME_SIZE)))
+    return session.physical.frame(PhysAddr(round_down(address, FRAME_SIZE)))

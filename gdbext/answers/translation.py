@@ -36,7 +36,7 @@ def _root(session: Session, arguments: Arguments) -> PhysAddr | None:
 
 def vmwalk(session: Session, arguments: Arguments) -> Walk:
     """Translate one address."""
-    return session.walk(session.evaluate(_text(arguments, "ADDR")), _root(session, arguments))
+    return session.translation.walk(session.evaluate(_text(arguments, "ADDR")), _root(session, arguments))
 
 
 def _text(arguments: Arguments, name: str) -> str:
@@ -49,16 +49,16 @@ def _text(arguments: Arguments, name: str) -> str:
 def vmmap(session: Session, arguments: Arguments) -> SpaceMap | SpaceTree:
     """List all mappings of a root, or its tables."""
     cpu = session.machine.cpu
-    space = session.space(_root(session, arguments), _window(session, arguments))
+    space = session.translation.space(_root(session, arguments), _window(session, arguments))
     if arguments.has("-tree"):
-        return tree(space, cpu, session.names)
+        return tree(space, cpu, session.translation.names)
     words = arguments.text("-filter")
     view = View(
         physically=arguments.has("-phys") or arguments.has("-json"),
         raw=arguments.has("-raw"),
         wanted=parse_filter(words, cpu) if words is not None else None,
     )
-    return describe(space, cpu, session.names, view)
+    return describe(space, cpu, session.translation.names, view)
 
 
 def _window(session: Session, arguments: Arguments) -> tuple[VirtAddr, VirtAddr] | None:
@@ -84,9 +84,9 @@ def vmfind(session: Session, arguments: Arguments) -> Found:
     if not 0 < size <= reach or physical + size > reach:
         raise UsageError(f"{hex_address(physical)} with {size} bytes is no range of physical addresses")
     root = _root(session, arguments)
-    spaces = session.spaces() if root is None else ((arguments.text("-root") or "", root),)
-    found = ((name, session.space(space)) for name, space in spaces)
-    return find(found, session.machine.cpu, session.names, PhysAddr(physical), size)
+    spaces = session.translation.spaces() if root is None else ((arguments.text("-root") or "", root),)
+    found = ((name, session.translation.space(space)) for name, space in spaces)
+    return find(found, session.machine.cpu, session.translation.names, PhysAddr(physical), size)
 
 
 def vmfault(session: Session, arguments: Arguments) -> Fault:
@@ -94,7 +94,7 @@ def vmfault(session: Session, arguments: Arguments) -> Fault:
     machine = session.machine
     typed, code = arguments.text("ADDR"), arguments.text("ERRORCODE")
     if typed is None:
-        address, report = session.last_fault()
+        address, report = session.translation.last_fault()
     else:
         known = session.evaluate(code) if code is not None else None
         address, report = VirtAddr(session.evaluate(typed)), Report(known, None, fetch=False, source="the arguments")
@@ -103,7 +103,7 @@ def vmfault(session: Session, arguments: Arguments) -> Fault:
 
 def vmcheck(session: Session, arguments: Arguments) -> Checked:
     """Look at the rules of page tables."""
-    report = session.check_paging(_root(session, arguments))
+    report = session.translation.check(_root(session, arguments))
     return Checked(report.findings, report.checked, report.skipped)
 
 
@@ -113,7 +113,7 @@ def memcpu(session: Session, arguments: Arguments) -> CpuReport:
     if not arguments.has("-tables"):
         return report
     try:
-        return replace(report, tables=session.tables())
+        return replace(report, tables=session.translation.descriptors())
     except MemoryUnavailable as error:
         return replace(report, doubts=(*report.doubts, f"the descriptor tables cannot be shown: {error}"))
 

@@ -14,7 +14,7 @@ from gdbext.units import WORD_MASK, PhysAddr, VirtAddr, hex_address
 
 def v2p(session: Session, address: int) -> int:
     """The physical address behind a virtual one; an error when it is not mapped."""
-    found = session.walk(address)
+    found = session.translation.walk(address)
     if found.physical is None:
         raise UsageError(found.verdict)
     return found.physical
@@ -22,18 +22,18 @@ def v2p(session: Session, address: int) -> int:
 
 def p2v(session: Session, address: int) -> int:
     """Where the kernel's direct map has a physical address; an error when it is not mapped there."""
-    base = session.direct_map
+    base = session.translation.direct_map
     if base is None:
         raise UsageError("the profile names no direct map (address.direct_map)")
     virtual = VirtAddr((base + address) & WORD_MASK)
-    if session.walk(virtual).physical != address:
+    if session.translation.walk(virtual).physical != address:
         raise UsageError(f"the direct map does not reach {hex_address(address)}")
     return virtual
 
 
 def frame_state(session: Session, address: int) -> str:
     """What a frame is to the physical managers: "free", "used" or "unmanaged"."""
-    for manager in session.pmm:
+    for manager in session.physical.managers:
         if isinstance(manager, Unread):
             raise UsageError(f"the physical manager '{manager.name}' cannot be read: {manager.why}")
         frame = (PhysAddr(address) - manager.base) // manager.frame_size

@@ -9,6 +9,7 @@ from gdbext.machine.cpu import CpuState
 from gdbext.machine.qemu import Features, processor_features
 from gdbext.machine.registers import GENERAL
 from gdbext.machine.source import Source
+from gdbext.machine.stopped import Machine
 from gdbext.machine.tables import (
     GeneralRegisters,
     ProcessorRoot,
@@ -18,7 +19,6 @@ from gdbext.machine.tables import (
 )
 from gdbext.pmm.directmap import read_direct_map
 from gdbext.profile.binding.bind import BoundProfile
-from gdbext.session import Machine
 from gdbext.units import VirtAddr, Word64
 
 CONNECT = "connect to a QEMU guest with 'target remote ...' first"

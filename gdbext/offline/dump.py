@@ -7,11 +7,12 @@ from gdbext.errors import UsageError
 from gdbext.machine.dump import Dump
 from gdbext.machine.registers import GENERAL
 from gdbext.machine.source import NAMES, Considered
+from gdbext.machine.stopped import Machine
 from gdbext.machine.tables import GeneralRegisters
 from gdbext.offline.symbols import NoSymbols, SymbolsAndRegisters
 from gdbext.profile.choice import ProfileChoice
 from gdbext.profile.expressions.expression import ExpressionError, compile_expression
-from gdbext.session import Machine, Session
+from gdbext.session import Session
 from gdbext.symbols.elf import ElfSymbols
 from gdbext.units import WORD_MASK
 

@@ -18,7 +18,7 @@ from gdbext.checks.finding import Severity
 from gdbext.units import PhysAddr
 
 LOCKS = {"pmm": "pmm_manager->common->lock.locked", "heap": "kernel_heap.lock.locked"}
-RULES = {"pmm": "check_pmm", "heap": "check_heaps"}
+DOMAINS = {"pmm": "physical", "heap": "heaps"}
 """For each part of the kernel: the lock that it holds while it changes, and what of a session checks it."""
 RUN_THROUGH = ("survey_free", "memset", "memcpy", "is_filled", "vm_commit", "vm_decommit")
 """Functions that change nothing of a manager's, or make only what is no part of it yet, and take long: run through."""
@@ -67,7 +67,7 @@ class _Call:
         stop.delete()
         self.seen = {"function": function, "steps": 0, "asked": 0, "in_flux": 0, "held": 0, "wrong": [], "ended": False}
         assert _number("$rip") == _number(f"&{function}"), "the call was not reached"
-        self._lock, self._rules = LOCKS[part], RULES[part]
+        self._lock, self._domain = LOCKS[part], DOMAINS[part]
         self._run_through = {_number(f"&{name}") for name in RUN_THROUGH}
         self._top = _number("$rsp")
         self._back = _number("*(unsigned long *)$rsp")
@@ -95,7 +95,7 @@ class _Call:
             return
         held = bool(_number(self._lock))
         allowed = {Severity.IN_FLUX} if held and not self.seen["ended"] else set()
-        findings = getattr(new_session(), self._rules)().findings
+        findings = getattr(new_session(), self._domain).check().findings
         self.seen["asked"] += 1
         self.seen["held"] += held
         self.seen["in_flux"] += bool(findings)

@@ -88,9 +88,9 @@ def test_an_example_reads_what_the_compiler_laid_out(tmp_path, compiler, heading
     elf = compiled(tmp_path, compiler, f"{DEFINED}{declared}\n{contents}\n")
     session = session_over(loaded(elf), elf, described)
     assert session.problems == ()
-    (heap,) = session.heaps
+    (heap,) = session.heaps.all
     assert isinstance(heap, HeapSnapshot), heap
     assert list(zip(heap.chunks.size.tolist(), heap.chunks.free.tolist(), strict=True)) == expected
-    report = session.check_heaps()
+    report = session.heaps.check()
     assert report.findings == ()
     assert report.checked

@@ -29,7 +29,7 @@ def kernel(tmp_path):
 def found_in(session):
     """The rules that are broken."""
     assert session.problems == ()
-    return [finding.id for finding in session.check_pmm().findings]
+    return [finding.id for finding in session.physical.check().findings]
 
 
 @pytest.mark.parametrize(
@@ -115,15 +115,15 @@ def test_a_page_of_a_large_free_frame_breaks_no_rule(kernel):
     session = kernel(BIG, BIG_MANAGER, BOOT_MAP, size=16 << 20)
     assert found_in(session) == []
     for page in (0x600000, 0x601000, 0x9FF000):
-        frame = session.frame(PhysAddr(page))
+        frame = session.physical.frame(PhysAddr(page))
         assert (frame.findings, frame.verdict) == ((), "free, and nobody is known to use it")
 
 
 def test_a_page_of_a_large_frame_shows_what_breaks_the_frame(kernel):
     session = kernel(BIG.replace("total = 6", "total = 2"), BIG_MANAGER, BOOT_MAP, size=16 << 20)
-    assert [finding.id for finding in session.frame(PhysAddr(0xA01000)).findings] == ["PMM05"]
+    assert [finding.id for finding in session.physical.frame(PhysAddr(0xA01000)).findings] == ["PMM05"]
     short = kernel(BIG.replace("16 << 20, 1", "0x700000, 1"), BIG_MANAGER, BOOT_MAP, size=16 << 20)
-    assert [finding.id for finding in short.frame(PhysAddr(0x601000)).findings] == ["PMM04"]
+    assert [finding.id for finding in short.physical.frame(PhysAddr(0x601000)).findings] == ["PMM04"]
 
 
 def linux(*zones):
@@ -163,7 +163,7 @@ def test_orders_of_several_zones_are_told_apart_and_taken_together(kernel):
     session = kernel(source, LINUX + named)
     assert free_frames(session) == {0x11, 0x20, 0x21, 0x22, 0x23, 0x203, 0x205, 0x208, 0x209}
     assert found_in(session) == []
-    (stat,) = session.pmm_stats()
+    (stat,) = session.physical.stats()
     assert [part.name for part in stat.parts] == ["DMA 0", "DMA 1", "DMA 2", "one", "two", "2"]
     # Of nine frames three are in blocks of one, two in blocks of two.
     assert [part.unusable for part in stat.parts] == pytest.approx([0, 3 / 9, 5 / 9] * 2)
@@ -171,7 +171,7 @@ def test_orders_of_several_zones_are_told_apart_and_taken_together(kernel):
 
 def test_empty_orders_are_not_folded_across_zones(kernel):
     session = kernel(linux([[0x11], [], []], [[], [], []]), LINUX + areas_of(0) + areas_of(1))
-    text = render(PmmStats(session.pmm_stats(), (), (), (), ()), Style())
+    text = render(PmmStats(session.physical.stats(), (), (), (), ()), Style())
     rows = [line.split()[0] for line in text.partition("order ")[2].splitlines()[1:]]
     assert rows[:4] == ["0", "1", "2", "0-2"]
 
@@ -183,8 +183,8 @@ def test_pair_bits_that_are_not_compared_are_not_passed_over_in_silence(kernel):
     source = linux([[0x11], [], [0x20]], [[], [], []])
     alone = kernel(source, LINUX + PAIRS + areas_of(0))
     assert found_in(alone) == ["PMM12", "PMM12"]  # the bits for the blocks at 0x11 and 0x20 are not set
-    assert [skip.id for skip in alone.check_pmm().skipped].count("PMM12") == 0
-    both = kernel(source, LINUX + PAIRS + areas_of(0) + areas_of(1)).check_pmm()
+    assert [skip.id for skip in alone.physical.check().skipped].count("PMM12") == 0
+    both = kernel(source, LINUX + PAIRS + areas_of(0) + areas_of(1)).physical.check()
     (why,) = [skip.why for skip in both.skipped if skip.id == "PMM12"]
     assert why == "pair bits are not compared where several lists are of one order: which have which is not known"
 
@@ -210,7 +210,7 @@ def test_without_paging_physical_links_are_seen_where_they_lead(kernel, direct_m
 
 def test_without_paging_it_is_still_told_why_a_manager_cannot_be_read(kernel):
     source = "uint64_t map[2], total = 1ul << 60;"
-    report = kernel(source, 'kind = "bitmap"\nbits = "map"\ncount = "total"\n').check_pmm()
+    report = kernel(source, 'kind = "bitmap"\nbits = "map"\ncount = "total"\n').physical.check()
     why = next(skip.why for skip in report.skipped if skip.id == "PMM00")
     assert "paging is off" in why
     assert "total is 1152921504606846976, which cannot be the number of frames" in why
@@ -221,7 +221,7 @@ def test_a_tree_has_no_free_leaves_beyond_its_last_frame(kernel):
     manager = 'kind = "tree"\nnodes = "tree"\nheight = "height"\ncount = "total"\n'
     session = kernel(tree, manager)
     assert free_frames(session) == {0, 1}
-    (finding,) = session.check_pmm().findings
+    (finding,) = session.physical.check().findings
     assert (finding.id, finding.subject, finding.address) == ("PMM04", "frame", 5 * 4096)
 
 
@@ -230,7 +230,7 @@ def test_a_tree_has_no_free_leaves_beyond_its_last_frame(kernel):
 def test_a_count_of_entries_that_cannot_be_is_told_as_it_is(kernel, room, top):
     at = "stack" if "*" in room else "*self"
     session = kernel(f"{room} = {{ 0 }}; int top = {top};", f'{STACK}entries = {{ at = "{at}", count = "top" }}\n')
-    finding = session.check_pmm().findings[0]
+    finding = session.physical.check().findings[0]
     most = 1024 if "*" in room else 4
     assert finding.expected == f"at most {most} entries, for which it has room"
     assert finding.actual == f"it says that it has {top}"
@@ -241,7 +241,7 @@ def test_a_count_of_entries_that_cannot_be_is_told_as_it_is(kernel, room, top):
 def test_a_rule_that_a_frame_breaks_twice_is_named_once(kernel):
     source = "uint32_t stack[] = { 0x203, 0x203, 0x203 }, top = 3;"
     session = kernel(source, f'{STACK}entries = {{ at = "*self", count = "top" }}\n')
-    frame = session.frame(PhysAddr(0x203000))
+    frame = session.physical.frame(PhysAddr(0x203000))
     assert len(frame.findings) == 2
     assert frame.verdict == "PMM10 broken (free lists are intact): it is listed twice"
 
@@ -258,16 +258,16 @@ def test_no_frame_has_a_bit_in_two_regions(kernel):
         "{ { 0x210, 8, { 0xffffffff } }, { 0x200, 16, { 0xffffffff } }, { 0x218, 8, { 0xffffffff } } };"
     )
     assert found_in(kernel(apart, REGIONS)) == []
-    (finding,) = kernel(apart.replace("0x200, 16", "0x200, 18"), REGIONS).check_pmm().findings
+    (finding,) = kernel(apart.replace("0x200, 16", "0x200, 18"), REGIONS).physical.check().findings
     assert (finding.id, finding.subject, finding.address) == ("PMM07", "frame", 0x210000)
     assert finding.evidence == ("2 frames (8 KiB) have a bit in both",)
 
 
 def test_what_a_region_or_a_count_may_have_been_meant_to_be_is_said(kernel):
     source = "struct region { uint32_t start_pfn, frames, map[2]; } regions[3] = { { 0x210, 8 } };"
-    (unread,) = kernel(source, REGIONS.replace(" * 4096ul", "")).pmm
+    (unread,) = kernel(source, REGIONS.replace(" * 4096ul", "")).physical.managers
     assert "begins at 0x210, where no frame does (they are 0x1000 bytes each, from 0x0 on)" in unread.why
-    torn = [finding.actual for finding in kernel(source, REGIONS).check_pmm().findings if finding.id == "PMM00"]
+    torn = [finding.actual for finding in kernel(source, REGIONS).physical.check().findings if finding.id == "PMM00"]
     assert len(torn) == 2  # the other two have no frames
     assert all("is 0: if that is not set up yet, let 'ready' tell when it is" in actual for actual in torn)
 
@@ -285,7 +285,7 @@ def test_a_record_that_leads_to_its_frame_through_a_torn_pointer_hides_no_others
     assert free_frames(session) == {0x203, 0x205, 0x207, 0x209}
     torn = kernel(INFOS.replace("TORN", "(struct info *)0x7000000000"), runs)
     assert free_frames(torn) == {0x203, 0x205}
-    (finding,) = torn.check_pmm().findings
+    (finding,) = torn.physical.check().findings
     assert (finding.id, finding.subject) == ("PMM10", "link")
     assert "what it says cannot be read: 0x7000000000" in finding.actual
 
@@ -308,7 +308,7 @@ def test_a_node_outside_its_frame_is_not_called_its_frame(kernel):
     )
     lists = 'kind = "list"\nlists = { head = "runs" }\nnext = "next"\naddress = "start"\n'
     session = kernel(source, f'{lists}magic = {{ expr = "mark", equals = 7 }}\n')
-    (finding,) = session.check_pmm().findings
+    (finding,) = session.physical.check().findings
     assert finding.evidence == ("node 1 of list runs",)
 
 

@@ -15,9 +15,10 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from gdbext.checks.catalogue import RULE_IDS
+from gdbext.machine.stopped import Machine
 from gdbext.pmm.snapshot import PmmSnapshot
 from gdbext.profile.choice import ProfileChoice
-from gdbext.session import Machine, Session
+from gdbext.session import Session
 from gdbext.symbols.elf import ElfSymbols
 from tests.unit.guest import Guest, cpu
 
@@ -132,7 +133,7 @@ def session_over(guest: Guest, elf: Path, profile: str, head: str = HEAD) -> Ses
 
 def free_frames(session: Session) -> set[int]:
     """The numbers of all frames that are free, from physical address 0 on."""
-    (manager,) = session.pmm
+    (manager,) = session.physical.managers
     assert isinstance(manager, PmmSnapshot), manager
     return {manager.frame_address(number) // 4096 for number in manager.free.numbers().tolist()}
 
@@ -150,7 +151,7 @@ def test_an_example_reads_what_the_compiler_laid_out(tmp_path, compiler, heading
     session = session_over(loaded(elf), elf, examples()[heading][1])
     assert session.problems == ()
     assert free_frames(session) == CONTENTS[heading][1]
-    report = session.check_pmm()
+    report = session.physical.check()
     assert report.findings == ()
     assert report.checked
 
@@ -164,7 +165,7 @@ def test_links_to_members_are_followed_and_checked(tmp_path, member, offset):
     guest = loaded(elf)
     guest.write(node + offset, struct.pack("<Q", stranger + 8))
     session = session_over(guest, elf, examples()["Buddies on lists"][1])
-    (finding,) = [finding for finding in session.check_pmm().findings if finding.id == "PMM10"]
+    (finding,) = [finding for finding in session.physical.check().findings if finding.id == "PMM10"]
     if member == "next":  # what is there lacks the mark of a free block
         assert (finding.subject, finding.address) == ("link", node + offset)
     else:

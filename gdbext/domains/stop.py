@@ -1,0 +1,118 @@
+"""The ground that all domains stand on: one stopped machine with its kernel's symbols and profile."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from gdbext.checks.finding import CheckReport, Finding, Severity, Skipped
+from gdbext.errors import DescriptionError, MemoryUnavailable
+from gdbext.machine.stopped import Machine
+from gdbext.profile.binding.bind import BoundProfile
+from gdbext.profile.choice import ProfileChoice
+from gdbext.profile.expressions.expression import Expression
+from gdbext.structures.unread import Unread
+from gdbext.symbols.model import Symbols
+from gdbext.x86.virtual import PagedMemory
+
+_R = TypeVar("_R")
+
+
+class Stop:
+    """A snapshot: valid until the guest runs, cheap to make again at the next stop.
+
+    What costs something, or may be missing, is asked for when it is first needed: ``machine`` returns it, or raises
+    the error that a person is to read. ``elf`` is the kernel's file, None when none is loaded. ``evaluate`` takes
+    an expression that a person typed to an unsigned 64-bit number.
+    """
+
+    def __init__(
+        self,
+        machine: Callable[[], Machine],
+        symbols: Symbols,
+        elf: Path | None,
+        profiles: ProfileChoice,
+        evaluate: Callable[[str], int],
+    ) -> None:
+        self._machine = machine
+        self.symbols = symbols
+        self.elf = elf
+        self.profiles = profiles
+        self.evaluate = evaluate
+
+    @cached_property
+    def machine(self) -> Machine:
+        """The stopped machine; MemoryUnavailable or UsageError when there is none to ask."""
+        return self._machine()
+
+    @cached_property
+    def profile(self) -> BoundProfile:
+        """The kernel's description; DescriptionError when there is none, or it cannot be read."""
+        return self.profiles.bound(self.symbols, self.elf)
+
+    @property
+    def has_profile(self) -> bool:
+        """Whether there is a description of the kernel that can be read."""
+        try:
+            return bool(self.profile)
+        except DescriptionError:
+            return False
+
+    @cached_property
+    def problems(self) -> tuple[str, ...]:
+        """What of the profile does not fit the kernel, and is therefore left out."""
+        return tuple(str(problem) for problem in self.profile.problems) if self.has_profile else ()
+
+    @cached_property
+    def virtual(self) -> PagedMemory:
+        """Memory as the selected processor sees it."""
+        return PagedMemory(self.machine.memory, self.machine.cpu)
+
+    def value(self, expression: Expression) -> int:
+        """What an expression of the profile amounts to now; a constant needs no machine. Raises as ``machine`` does."""
+        constant = expression.constant
+        return expression.evaluate(self.virtual) if constant is None else constant
+
+    def require(self, table: str, found: bool, what: str) -> None:
+        """Raise DescriptionError when no part of the profile's ``table`` fits the kernel, or it has none."""
+        if found:
+            return
+        for problem in self.profile.problems:
+            if f"({table}." in problem.where:
+                raise problem
+        raise DescriptionError(f"the profile '{self.profile.kernel.name}' describes no {what} ([{table}.NAME])")
+
+    def excused(self, manager: _R) -> _R | Unread:
+        """A manager as it was read; without paging it is no fault that the kernel's addresses lead nowhere."""
+        if isinstance(manager, Unread) and not self.machine.cpu.paging:
+            return replace(manager, why=f"paging is off on the selected processor: {manager.why}", absent=True)
+        return manager
+
+    def adjusted(self, report: CheckReport) -> CheckReport:
+        """A report as the profile wants it: rules off, severities changed, known findings left out."""
+        checks = self.profile.checks
+        known = {(k.id, self._value_or_none(k.address) if k.address else None) for k in self.profile.known}
+        findings = tuple(
+            _with_severity(finding, checks.severity)
+            for finding in report.findings
+            if finding.id not in checks.off and not known & {(finding.id, None), (finding.id, finding.address)}
+        )
+        off = tuple(Skipped(rule, "switched off in the profile") for rule in report.checked if rule in checks.off)
+        return CheckReport(
+            findings, tuple(rule for rule in report.checked if rule not in checks.off), report.skipped + off
+        )
+
+    def _value_or_none(self, expression: Expression) -> int:
+        """A value that findings are compared with; -1, which no address is, when it cannot be read now."""
+        try:
+            return expression.evaluate(self.virtual)
+        except MemoryUnavailable:
+            return -1
+
+
+def _with_severity(finding: Finding, wanted: Mapping[str, str]) -> Finding:
+    """A finding with the severity that the profile gives its rule; one in flux stays so."""
+    if finding.id not in wanted or finding.severity is Severity.IN_FLUX:
+        return finding
+    return replace(finding, severity=Severity(wanted[finding.id]))

@@ -1,0 +1,135 @@
+"""Page tables: what the processor translates, what maps what, and whether the tables are in order."""
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdbext.checks.finding import CheckReport, not_looked_at, run_rules
+from gdbext.checks.translation.paging import PAGING_RULES, PagingInputs
+from gdbext.domains.stop import Stop
+from gdbext.errors import DescriptionError, MemoryUnavailable, UsageError
+from gdbext.pmm.bootmap import BootMap, read_boot_map
+from gdbext.structures.unread import Unread
+from gdbext.units import FRAME_SHIFT, PhysAddr, VirtAddr, hex_address
+from gdbext.vmm.faults import last_fault
+from gdbext.vmm.map import Names
+from gdbext.x86.descriptors import DescriptorTables, read_tables
+from gdbext.x86.fault import Report
+from gdbext.x86.modes import paging_mode
+from gdbext.x86.runs import Runs
+from gdbext.x86.space import AddressSpace, enumerate_space
+from gdbext.x86.walk import Walk, walk
+
+
+class Translation:
+    """The address spaces of one stop, and what the kernel says of its memory's layout. Stands on no other domain."""
+
+    rules = PAGING_RULES
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._spaces: dict[PhysAddr | None, AddressSpace] = {}
+
+    @cached_property
+    def names(self) -> Names:
+        """What mappings can be named by. Works without a profile too."""
+        machine = self._stop.machine
+        base, why = self.direct_map, "the profile names no direct map (address.direct_map)"
+        if base is not None and machine.cpu.paging and not self._maps_linearly(base):
+            why = f"address.direct_map is {hex_address(base)}, and no RAM is mapped in order from there"
+            base = None
+        return Names(base, why, self._stop.symbols.sections(), machine.memory.ram)
+
+    @cached_property
+    def direct_map(self) -> VirtAddr | None:
+        """Where the kernel maps physical address 0, if the profile says so and it can be read."""
+        try:
+            bound = self._stop.profile.direct_map
+            return VirtAddr(self._stop.value(bound)) if bound else None
+        except (DescriptionError, MemoryUnavailable, UsageError):
+            return None  # no profile, or one whose variable cannot be read yet: mappings then go without this name
+
+    def _maps_linearly(self, base: VirtAddr) -> bool:
+        """Whether some RAM is mapped at its place in a direct map from ``base``."""
+        runs = self.space().runs
+        return bool((runs.start - runs.physical == np.uint64(base)).any())
+
+    @cached_property
+    def boot_map(self) -> BootMap | Unread | None:
+        """The kernel's boot memory map, None when no profile names one."""
+        bound = self._stop.profile.boot_map if self._stop.has_profile else None
+        return read_boot_map(bound, self._stop.virtual) if bound else None
+
+    def walk(self, address: int, root: PhysAddr | None = None) -> Walk:
+        """The walk of one address."""
+        return walk(self._stop.machine.memory, self._stop.machine.cpu, address, root)
+
+    def space(self, root: PhysAddr | None = None, window: tuple[VirtAddr, VirtAddr] | None = None) -> AddressSpace:
+        """Everything that a root maps (within a window of addresses)."""
+        machine = self._stop.machine
+        if window is not None:
+            return enumerate_space(machine.memory, machine.cpu, root, window)
+        if root not in self._spaces:
+            self._spaces[root] = enumerate_space(machine.memory, machine.cpu, root)
+            if root is None:
+                self._stop.virtual.know(self._spaces[root])
+        return self._spaces[root]
+
+    def mapped(self) -> Runs | None:
+        """All that the selected processor maps; None when paging is off."""
+        return self.space().runs if self._stop.machine.cpu.paging else None
+
+    def spaces(self) -> tuple[tuple[str, PhysAddr], ...]:
+        """Every address space that is known, by name: the selected processor's, and those of the others."""
+        machine = self._stop.machine
+        mode = paging_mode(machine.cpu)
+        if mode is None:
+            raise UsageError("paging is off: virtual = physical, there are no address spaces")
+        own = mode.root_of(machine.cpu.cr3)
+        found = {own: "CR3"}
+        for other in machine.roots():
+            if paging_mode(other.like(machine.cpu)) == mode:
+                found.setdefault(mode.root_of(other.cr3), f"CR3 of processor {other.number}")
+        return tuple((name, root) for root, name in found.items())
+
+    def descriptors(self) -> DescriptorTables:
+        """The selected processor's GDT, IDT and TSS."""
+        machine = self._stop.machine
+        return read_tables(self._stop.virtual, machine.descriptors(), long_mode=machine.cpu.long_mode)
+
+    def last_fault(self) -> tuple[VirtAddr, Report]:
+        """The address of the last page fault, and what is known of it without being told."""
+        exception = self._stop.profile.exception if self._stop.has_profile else None
+        return last_fault(self._stop.machine.cpu, self._stop.virtual, exception, self.descriptors)
+
+    def check(self, root: PhysAddr | None = None) -> CheckReport:
+        """The rules of a root's page tables (default: CR3's). Needs neither symbols nor profile, uses them if there."""
+        machine = self._stop.machine
+        if not machine.cpu.paging:
+            return not_looked_at(PAGING_RULES, "paging is off on the selected processor")
+        inputs = PagingInputs(
+            space=self.space(root),
+            cpu=machine.cpu,
+            ram=machine.memory.ram,
+            names=self.names,
+            boot_map=self.boot_map,
+            walk=lambda address: self.walk(address, root),
+            roots=self._roots(root),
+        )
+        report = run_rules(PAGING_RULES, inputs)
+        return self._stop.adjusted(report) if self._stop.has_profile else report
+
+    def _roots(self, root: PhysAddr | None) -> tuple[tuple[str, PhysAddr, NDArray[np.uint64]], ...]:
+        """The root tables of all known spaces, that of ``root`` (default: CR3) first; none outside long mode."""
+        machine = self._stop.machine
+        if not machine.cpu.long_mode:
+            return ()
+        spaces = {found: name for name, found in self.spaces()}
+        first = self.space(root).root
+        ordered = dict.fromkeys((first, *spaces))
+        frames = np.array([found >> FRAME_SHIFT for found in ordered], dtype=np.uint64)
+        if not machine.memory.ram.holds_frames(frames).all():
+            return ()
+        tables = machine.memory.read_frames(frames)
+        return tuple((spaces.get(found, "-root"), found, table) for found, table in zip(ordered, tables, strict=True))
