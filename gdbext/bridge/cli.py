@@ -4,6 +4,7 @@ import os
 
 import gdb
 
+from gdbext.bridge.output import write
 from gdbext.bridge.session import new_session, run
 from gdbext.commands.completion import candidates, expected, last_word
 from gdbext.commands.record import Argument, Command, Value
@@ -22,7 +23,7 @@ def print_result(command: Command, line: str) -> None:
     if path is not None:
         json.write(path, content)
         content = f"{command.name}: written to {path}"
-    gdb.write(content + "\n")
+    write(content + "\n")
 
 
 def _is_for_a_person() -> bool:

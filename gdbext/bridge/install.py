@@ -1,24 +1,21 @@
 """Puts gdbext into gdb: every command under its short name and under the prefix, for people and for GDB/MI."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import gdb
 
+from gdbext import __version__
+from gdbext.bridge.output import failure, write
 from gdbext.bridge.register import FUNCTIONS, register_command, register_function, register_mi
 from gdbext.commands import COMMANDS
 from gdbext.errors import GdbextError
 from gdbext.headless import install as gdbinit
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-"""Where the file lies that ``source gdbext`` finds."""
-
 
 class _Prefix(gdb.Command):
-    """gdbext: the memory managers of an x86-64 kernel, shown and checked.
+    __doc__ = f"""gdbext {__version__}: the memory managers of an x86-64 kernel, shown and checked.
 
-    Each command has a short name and the same under this prefix: vmwalk is gdbext vmwalk.
-    """
+Each command has a short name and a prefixed one: vmwalk is the same as gdbext vmwalk."""
 
     def __init__(self) -> None:
         super().__init__("gdbext", gdb.COMMAND_DATA, gdb.COMPLETE_NONE, True)
@@ -31,7 +28,7 @@ class _Install(gdb.Command):
         super().__init__("gdbext install", gdb.COMMAND_SUPPORT, gdb.COMPLETE_NONE)
 
     def invoke(self, line: str, from_tty: bool) -> None:
-        _say(lambda: gdbinit.install(SCRIPTS))
+        _say(gdbinit.install)
 
 
 class _Uninstall(gdb.Command):
@@ -47,9 +44,9 @@ class _Uninstall(gdb.Command):
 def _say(deed: Callable[[], str]) -> None:
     """Print what was done, or why it could not be."""
     try:
-        gdb.write(deed() + "\n")
+        write(deed() + "\n")
     except (GdbextError, OSError) as error:
-        raise gdb.GdbError(str(error)) from error
+        raise failure(str(error)) from error
 
 
 def load() -> None:
@@ -66,9 +63,7 @@ def load() -> None:
     for name in FUNCTIONS:
         register_function(name)
     if taken:
-        gdb.write(
-            f"gdbext: another extension has {', '.join(taken)}; gdbext's are under 'gdbext {taken[0]}' and so on\n"
-        )
+        write(f"gdbext: another extension has {', '.join(taken)}; gdbext's are under 'gdbext {taken[0]}' and so on\n")
 
 
 def _is_taken(name: str) -> bool:

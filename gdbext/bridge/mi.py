@@ -1,5 +1,6 @@
 """Commands for programs that drive gdb: ``-gdbext-NAME`` over GDB/MI, with the structure that ``-json`` prints."""
 
+from gdbext.bridge.output import printable
 from gdbext.bridge.session import run
 from gdbext.commands.record import Command
 from gdbext.report import json
@@ -26,4 +27,6 @@ def mi_form(value: object) -> object:
         return {key: mi_form(item) for key, item in named.items() if item is not None}
     if isinstance(value, list):
         return [mi_form(item) for item in value]
+    if isinstance(value, str):
+        return printable(value)
     return str(value).lower() if isinstance(value, bool) else value

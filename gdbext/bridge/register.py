@@ -6,6 +6,7 @@ that a gdb which gets no questions starts nearly as fast as without.
 
 import gdb
 
+from gdbext.bridge.output import failure
 from gdbext.commands.record import Command
 from gdbext.errors import GdbextError
 
@@ -29,7 +30,7 @@ def register_command(command: Command, name: str) -> None:
                 print_result(command, line)
             except GdbextError as error:
                 prefix = "" if str(error).startswith(command.name) else f"{command.name}: "
-                raise gdb.GdbError(f"{prefix}{error}") from error
+                raise failure(f"{prefix}{error}") from error
 
         def complete(self, text: str, word: str | None) -> object:
             from gdbext.bridge.cli import complete
@@ -51,7 +52,7 @@ def register_mi(command: Command) -> None:
             try:
                 return answer(command, arguments)
             except GdbextError as error:
-                raise gdb.GdbError(str(error)) from error
+                raise failure(str(error)) from error
 
     Mi(f"-gdbext-{command.name}")
 
@@ -66,10 +67,10 @@ def register_function(name: str) -> None:
             from gdbext.bridge.functions import answer
 
             if len(arguments) != 1:
-                raise gdb.GdbError(f"${name} takes one address")
+                raise failure(f"${name} takes one address")
             try:
                 return answer(name, arguments[0])
             except GdbextError as error:
-                raise gdb.GdbError(f"${name}: {error}") from error
+                raise failure(f"${name}: {error}") from error
 
     Function(name)

@@ -17,6 +17,9 @@ _CREATED = b" (file created by gdbext)"
 _ENDED_LINE = b" (line above ended by gdbext)"
 _END = b"# <<< gdbext <<<\n"
 
+LOADER = Path(__file__).resolve().parents[1] / "loader" / "gdbext"
+"""The script that loads gdbext into gdb: a part of the package, in a clone as where pip has put it."""
+
 
 def gdbinit_candidates(environment: Mapping[str, str]) -> tuple[Path, ...]:
     """The files that gdb tries, in its order; it reads the first that exists."""
@@ -30,21 +33,21 @@ def gdbinit_candidates(environment: Mapping[str, str]) -> tuple[Path, ...]:
     return tuple(candidates)
 
 
-def install(scripts: Path, environment: Mapping[str, str] = os.environ) -> str:
-    """Make every gdb of this person find ``source gdbext`` in ``scripts``; what was done, as one line."""
-    if ":" in str(scripts):
-        raise UsageError(f"gdb cannot have {scripts} on its source path: a ':' separates directories there")
-    if not (scripts / "gdbext").is_file():
-        raise UsageError(f"{scripts} does not hold the loader 'gdbext'")
+def install(environment: Mapping[str, str] = os.environ, folder: Path = LOADER.parent) -> str:
+    """Make every gdb of this user find the loader, which is in ``folder``; what was done, as one line."""
+    if ":" in str(folder):
+        raise UsageError(f"gdb cannot have {folder} on its source path: a ':' separates directories there")
+    if not (folder / "gdbext").is_file():
+        raise UsageError(f"{folder} does not hold the loader 'gdbext'")
     candidates = gdbinit_candidates(environment)
     path = next((candidate for candidate in candidates if candidate.exists()), candidates[-1])
     created = not path.exists()
     before = b"" if created else path.read_bytes()
-    after = _with_block(_without_block(before), scripts, created or _CREATED in before)
+    after = _with_block(_without_block(before), folder, created or _CREATED in before)
     if after == before:
-        return f"already installed: {path} names {scripts}"
+        return f"already installed: {path} names {folder}"
     _replace(path, after)
-    return f"installed: {path} names {scripts}; `source gdbext` works in every gdb started from now on"
+    return f"installed: {path} names {folder}; `source gdbext` works in every gdb started from now on"
 
 
 def uninstall(environment: Mapping[str, str] = os.environ) -> str:
@@ -69,10 +72,10 @@ def directory_command(path: Path) -> str:
     return "directory " + "".join(f"\\{char}" if char in " \t\\\"'" else char for char in str(path))
 
 
-def _with_block(content: bytes, scripts: Path, created: bool) -> bytes:
+def _with_block(content: bytes, folder: Path, created: bool) -> bytes:
     unfinished = bool(content) and not content.endswith(b"\n")
     begin = _BEGIN + (_CREATED if created else b"") + (_ENDED_LINE if unfinished else b"") + b"\n"
-    line = os.fsencode(directory_command(scripts)) + b"\n"
+    line = os.fsencode(directory_command(folder)) + b"\n"
     return content + (b"\n" if unfinished else b"") + begin + line + _END
 
 

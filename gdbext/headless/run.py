@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from gdbext.headless.errors import CommandFailed, StartFailed
-from gdbext.headless.install import directory_command
+from gdbext.headless.install import LOADER, directory_command
 from gdbext.headless.kernel import KernelKind, has_symbol, kernel_kind
 from gdbext.headless.qemu import MachineOptions, Qemu
-from gdbext.headless.session import CONNECT_SETTINGS, LOADER, Session
+from gdbext.headless.session import CONNECT_SETTINGS, Session
 
 DESCRIPTION = """\
 Boots a kernel under QEMU with shared memory and opens gdb on it, with gdbext loaded, stopped where there is
@@ -35,7 +35,7 @@ examples:
   scripts/run --kernel my.elf --profile my.toml --stop kmain -- -smp 4
 """
 
-TARGET = LOADER.parents[1] / "target"
+TARGET = Path(__file__).resolve().parents[2] / "target"
 STOP_SYMBOL = "kernel_ready"
 FREE_RUN_SECONDS = 2.0
 FOUND = 3
@@ -110,6 +110,8 @@ def _machine(options: argparse.Namespace) -> dict[str, Any]:
 
 def build_reference(options: argparse.Namespace) -> tuple[Path, Path]:
     """The reference kernel's boot image, made up to date, and the file with its symbols."""
+    if not TARGET.is_dir():
+        raise StartFailed("the reference kernel is not part of the installed package; name yours with --kernel FILE")
     _make(f"CC={options.cc}")
     build = TARGET / "build" / options.cc
     elf = build / ("kernel-mb1.elf" if options.mb1 else "kernel.elf")

@@ -13,13 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from gdbext.headless.errors import CommandFailed, HeadlessError, NotReached, StartFailed
-from gdbext.headless.install import directory_command
+from gdbext.headless.install import LOADER, directory_command
 from gdbext.headless.kernel import KernelKind, kernel_kind
 from gdbext.headless.mi import Gdb, Output, Stop, quoted
 from gdbext.headless.qemu import MachineOptions, Qemu
-
-LOADER = Path(__file__).resolve().parents[2] / "scripts" / "gdbext"
-"""The script that loads gdbext into gdb."""
 
 # A person sets these to taste; a program needs them the same everywhere.
 _SETTINGS = (

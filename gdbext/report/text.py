@@ -131,7 +131,7 @@ def _columns(headers: Sequence[str], widths: Sequence[int], width: int, narrow: 
 
 
 def _cut(cell: str, room: int) -> str:
-    return cell if len(cell) <= room else cell[: room - 1] + "…"
+    return cell if len(cell) <= room else cell[: max(room - 3, 0)] + "..."[:room]
 
 
 def _wrapped(cell: str, room: int) -> str:

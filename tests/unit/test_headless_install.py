@@ -30,11 +30,11 @@ def test_uninstall_restores_every_byte(home, scripts, content):
     gdbinit.write_bytes(content)
     gdbinit.chmod(0o640)
     environment = {"HOME": str(home)}
-    install(scripts, environment)
+    install(environment, scripts)
     installed = gdbinit.read_bytes()
     assert installed.startswith(content)
     assert f"\ndirectory {scripts}\n".encode() in installed
-    assert "already installed" in install(scripts, environment)
+    assert "already installed" in install(environment, scripts)
     assert gdbinit.read_bytes() == installed
     uninstall(environment)
     assert gdbinit.read_bytes() == content
@@ -42,7 +42,7 @@ def test_uninstall_restores_every_byte(home, scripts, content):
 
 
 def test_a_file_that_install_made_goes_again(home, scripts):
-    install(scripts, {"HOME": str(home)})
+    install({"HOME": str(home)}, scripts)
     assert (home / ".gdbinit").exists()
     assert "uninstalled" in uninstall({"HOME": str(home)})
     assert list(home.iterdir()) == []
@@ -50,7 +50,7 @@ def test_a_file_that_install_made_goes_again(home, scripts):
 
 
 def test_a_file_that_install_made_stays_with_what_was_added_since(home, scripts):
-    install(scripts, {"HOME": str(home)})
+    install({"HOME": str(home)}, scripts)
     with (home / ".gdbinit").open("a") as file:
         file.write("set confirm off\n")
     uninstall({"HOME": str(home)})
@@ -61,8 +61,8 @@ def test_another_clone_takes_the_place_of_the_first(home, scripts, tmp_path):
     other = tmp_path / "other" / "scripts"
     other.mkdir(parents=True)
     (other / "gdbext").touch()
-    install(scripts, {"HOME": str(home)})
-    install(other, {"HOME": str(home)})
+    install({"HOME": str(home)}, scripts)
+    install({"HOME": str(home)}, other)
     text = (home / ".gdbinit").read_text()
     assert str(other) in text
     assert str(scripts) not in text
@@ -84,7 +84,7 @@ def test_the_config_file_wins_if_it_exists(home, scripts):
     config = home / ".config" / "gdb" / "gdbinit"
     config.parent.mkdir(parents=True)
     config.touch()
-    install(scripts, {"HOME": str(home)})
+    install({"HOME": str(home)}, scripts)
     assert config.stat().st_size > 0
     assert not (home / ".gdbinit").exists()
 
@@ -93,16 +93,16 @@ def test_a_symbolic_link_stays_one(home, scripts, tmp_path):
     real = tmp_path / "dotfiles-gdbinit"
     real.write_text("set confirm off\n")
     (home / ".gdbinit").symlink_to(real)
-    install(scripts, {"HOME": str(home)})
+    install({"HOME": str(home)}, scripts)
     assert (home / ".gdbinit").is_symlink()
     assert str(scripts) in real.read_text()
 
 
 def test_what_gdb_cannot_have_on_its_path(home, scripts, tmp_path):
     with pytest.raises(UsageError, match="':'"):
-        install(tmp_path / "a:b", {"HOME": str(home)})
+        install({"HOME": str(home)}, tmp_path / "a:b")
     with pytest.raises(UsageError, match="loader"):
-        install(tmp_path, {"HOME": str(home)})
+        install({"HOME": str(home)}, tmp_path)
 
 
 def test_blanks_in_a_path_are_quoted():

@@ -241,18 +241,20 @@ def test_the_loader_finds_its_clone_through_links(elsewhere):
 def test_the_loader_works_from_a_directory_with_a_blank(tmp_path):
     clone = tmp_path / "a clone"
     clone.mkdir()
-    shutil.copytree(SCRIPTS, clone / "scripts")
+    shutil.copytree(SCRIPTS, clone / "scripts", symlinks=True)
     shutil.copytree(ROOT / "gdbext", clone / "gdbext", ignore=shutil.ignore_patterns("__pycache__"))
     (clone / ".venv").symlink_to(ROOT / ".venv")
+    (clone / "pyproject.toml").touch()
     output = gdb(f"source {clone}/scripts/gdbext", "python import sys, gdbext", LOADED)
     assert output.splitlines()[-1] == f"True {clone}/gdbext/__init__.py"
 
 
 @pytest.mark.parametrize(("virtual_environment", "reason"), [(None, "is missing"), ("python3.4", "is not for")])
 def test_the_loader_names_the_remedy_in_one_line(tmp_path, virtual_environment, reason):
-    shutil.copytree(SCRIPTS, tmp_path / "scripts")
-    (tmp_path / "gdbext").mkdir()
+    shutil.copytree(SCRIPTS, tmp_path / "scripts", symlinks=True)
+    shutil.copytree(ROOT / "gdbext" / "loader", tmp_path / "gdbext" / "loader")
     (tmp_path / "gdbext" / "__init__.py").touch()
+    (tmp_path / "pyproject.toml").touch()
     if virtual_environment:
         (tmp_path / ".venv" / "lib" / virtual_environment / "site-packages").mkdir(parents=True)
     (line,) = gdb(f"source {tmp_path}/scripts/gdbext").splitlines()
