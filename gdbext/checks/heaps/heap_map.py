@@ -8,7 +8,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.checks.physical.frame_map import Ranges, coverage
+from gdbext.checks.ranges import Ranges, coverage
 from gdbext.heap.snapshot import U64, HeapSnapshot
 from gdbext.structures.unread import Unread
 from gdbext.units import VirtAddr, hex_address, human_size

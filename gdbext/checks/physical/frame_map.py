@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.checks.physical.inputs import PhysicalRange, joined
+from gdbext.checks.ranges import Ranges, coverage
 from gdbext.machine.memory import RamMap
 from gdbext.pmm.bootmap import BootMap
 from gdbext.pmm.frames import FrameSet
@@ -22,9 +23,6 @@ from gdbext.units import FRAME_SIZE, PhysAddr, round_down, round_up
 
 TOP = PhysAddr(1 << 52)
 """No physical address of the architecture is as high."""
-
-Ranges = NDArray[np.int64]
-"""Half-open ranges of physical addresses, shape (n, 2)."""
 
 
 class Held(Enum):
@@ -173,14 +171,6 @@ def _composed(layers: _Layers, start: int, end: int) -> tuple[NDArray[np.int64],
     state = np.argmax([conditions[kind] for kind in Held], axis=0)
     first = np.append(True, state[1:] != state[:-1])
     return borders[first], state[first]
-
-
-def coverage(borders: NDArray[np.int64], ranges: Ranges) -> NDArray[np.int64]:
-    """For each piece between two borders (the last has no end) how many ranges, which end at borders, cover it."""
-    change = np.zeros(len(borders) + 1, dtype=np.int64)
-    np.add.at(change, np.searchsorted(borders, ranges[:, 0]), 1)
-    np.add.at(change, np.searchsorted(borders, ranges[:, 1]), -1)
-    return np.cumsum(change[:-1])
 
 
 def _covered(borders: NDArray[np.int64], ranges: Ranges) -> NDArray[np.bool_]:
