@@ -1,27 +1,37 @@
-"""What all tests share: the option --deep, without which tests marked ``deep`` are left out.
+"""What all tests share: the options --deep and --fast, which choose tests by what they cost.
 
-Without it hypothesis draws the same examples every time, so that a change is not held up by what another one did.
+Without --deep, tests marked ``deep`` are skipped, and hypothesis draws the same examples every time, so that a change
+is not held up by what another one did. With --fast, tests marked ``slow`` are skipped too, and hypothesis draws a tenth
+of the examples.
 """
 
 import pytest
 from hypothesis import settings
 
+from . import budget
+
 settings.register_profile("same", derandomize=True)
+settings.register_profile("few", derandomize=True, max_examples=10)
+
+KINDS = {"deep": "takes minutes; runs with --deep", "slow": "takes seconds; not with --fast"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--deep", action="store_true", help="also run the tests that take minutes")
+    parser.addoption("--fast", action="store_true", help="skip the tests that take seconds, and draw fewer examples")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "deep: takes minutes; runs only with --deep")
+    budget.fast = config.getoption("--fast")
+    for name, what in KINDS.items():
+        config.addinivalue_line("markers", f"{name}: {what}")
     if not config.getoption("--deep"):
-        settings.load_profile("same")
+        settings.load_profile("few" if budget.fast else "same")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--deep"):
-        skip = pytest.mark.skip(reason="takes minutes; runs with --deep")
+    skipped = {"deep": not config.getoption("--deep"), "slow": config.getoption("--fast")}
+    for name, is_skipped in skipped.items():
         for item in items:
-            if item.get_closest_marker("deep"):
-                item.add_marker(skip)
+            if is_skipped and item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=KINDS[name]))

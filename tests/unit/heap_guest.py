@@ -5,8 +5,10 @@ from pathlib import Path
 
 from gdbext.checks.finding import run_rules
 from gdbext.checks.heaps.chunks import heap_rules
+from gdbext.checks.heaps.heap_map import HeapMap, heap_map
 from gdbext.heap.listing import Selection, chunk_list, find_chunk
 from gdbext.heap.read import read_heap
+from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.heap.stat import heap_stat
 from gdbext.profile.binding.bind import bind
 from gdbext.profile.toml.load import read_profile
@@ -104,6 +106,38 @@ class Kernel(Guest):
             assert finding.actual
             assert finding.cause
         return [(finding.id, finding.address) for finding in findings if not rules or finding.id in rules]
+
+    def found_in_anything(self):
+        """What the rules find where memory may hold anything, and that what is made of the heap agrees with itself."""
+        before = self.bytes.copy()
+        findings = self.found()
+        assert self.found() == findings, "the same memory has two answers"
+        assert (self.bytes == before).all(), "guest memory was written"
+        heap = self.read()
+        if isinstance(heap, HeapSnapshot):
+            self._agrees_with_itself(heap)
+        return findings
+
+    def _agrees_with_itself(self, heap):
+        """Figures and map of a heap against its chunks, counted one by one; chunks and findings against the guest."""
+        chunks = [heap.chunks.at(index) for index in range(len(heap.chunks))]
+        assert len({chunk.payload for chunk in chunks}) == len(chunks) or self.found(), "a chunk is listed twice"
+        assert all(chunk.address < len(self.bytes) for chunk in chunks), "a chunk is where there is no memory"
+        stat = heap_stat(heap)
+        sound = [chunk for chunk in chunks if chunk.sound]
+        assert stat.damaged == len(chunks) - len(sound)
+        assert stat.free_chunks == sum(chunk.free for chunk in sound)
+        assert stat.used_chunks == sum(not chunk.free for chunk in sound)
+        assert stat.used_bytes == sum(chunk.size for chunk in sound if not chunk.free)
+        assert stat.largest_free == max([0, *(chunk.size for chunk in sound if chunk.free)])
+        assert stat.complete == (heap.unseen is None and not stat.damaged)
+        drawn = heap_map(heap, None)
+        if isinstance(drawn, HeapMap):
+            assert sum(drawn.sizes.values()) == drawn.end - drawn.start
+            assert list(drawn.begins) == sorted(set(drawn.begins))
+        addresses = {chunk.address for chunk in chunks}
+        for finding in self.report().findings:
+            assert finding.subject != "chunk" or finding.address in addresses | {heap.tail, heap.rover}, finding
 
     def count(self, tiles):
         """Set the counters to what these chunks make."""

@@ -19,6 +19,8 @@ from gdbext.symbols.elf import ElfSymbols
 from gdbext.symbols.model import Symbols, Type
 from gdbext.units import VirtAddr
 
+from ..budget import examples
+
 SOURCE = r"""
 #include <stdbool.h>
 #include <stddef.h>
@@ -242,7 +244,7 @@ def outcome(compute) -> int | str:
         return type(error).__name__
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(text=flat_expressions(), content=st.binary(min_size=3 * 200, max_size=3 * 200), data=st.data())
 def test_three_ways_of_evaluating_agree(compiled: Compiled, text: str, content: bytes, data: st.DataObject) -> None:
     node = node_type(compiled)
@@ -442,7 +444,8 @@ def test_parse_without_symbols() -> None:
     assert parse("::mm::used") == Name(0, "mm::used")
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=examples(300), deadline=None)
 @given(text=st.text(alphabet="headnxtu816 ()[]*&-+>.<=!?:'0x,%/|^~_\"\\$@\n", max_size=30))
 def test_any_text_is_parsed_or_refused(compiled: Compiled, text: str) -> None:
     with contextlib.suppress(ProfileError, EvaluationError, NotMapped):

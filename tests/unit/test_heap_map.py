@@ -16,6 +16,8 @@ from gdbext.structures.unread import Unread
 from gdbext.units import VirtAddr
 from gdbext.x86.runs import Runs
 
+from ..budget import examples
+
 BASE = 0xFFFF_C000_0000_0000
 HEADER, TRAILER = 16, 8
 
@@ -114,6 +116,12 @@ def test_two_segments_far_apart_and_a_chunk_that_is_in_none():
     assert "not drawn: 1 chunk outside the heap's segments" in text(found)
 
 
+def test_a_gap_that_damage_made_longer_than_all_addresses():
+    lost = (Lost(VirtAddr(BASE + 64), VirtAddr((1 << 64) + (1 << 20)), "its end was overwritten"),)
+    found = heap_map(heap([(0, 40, False, True)], [(0, 128)], lost=lost), None)
+    assert stretches(found) == [(0, "overhead"), (16, "used"), (56, "overhead"), (64, "unknown")]
+
+
 def test_what_is_damaged():
     """A size too large; a header overwritten, up to the next; a place where no chunk can be told; one not mapped."""
     chunks = [(0, 60, False, True), (64, 40, False, True), (128, 1 << 40, True, False), (192, 40, False, True)]
@@ -205,7 +213,7 @@ chunk_lists = st.lists(chunk, max_size=6, unique_by=lambda made: made[0]).map(so
 holes = st.lists(st.integers(0, 256), min_size=2, max_size=4, unique=True).map(sorted)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(chunks=chunk_lists, borders=holes)
 def test_any_heap_as_painted_byte_by_byte(chunks, borders):
     runs = mapped(*pairwise(borders)) if len(borders) % 2 else mapped(*zip(borders[::2], borders[1::2], strict=True))

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gdbext.structures.unread import Unread
 
+from ..budget import examples
 from .heap_guest import (
     ADDRESS_MAGIC,
     ARENA,
@@ -23,7 +24,7 @@ from .heap_guest import (
     tree,
 )
 
-plenty = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+plenty = settings(deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 tiles_of = st.lists(st.tuples(st.integers(1, 40).map(lambda n: 16 * n), st.booleans()), min_size=1, max_size=60)
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from gdbext.heap.snapshot import HeapSnapshot
 
+from ..budget import examples
 from .heap_guest import COUNTERS, Kernel, compiled
 
 CAPACITY, FIRST_SLAB, SLAB_STEP, HEADER = 8, 0x40000, 0x1000, 96
@@ -125,7 +126,7 @@ slabs_of = st.lists(
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(40), suppress_health_check=[HealthCheck.too_slow])
 @given(slabs=slabs_of)
 def test_what_was_written_is_read(symbols, form, slabs):
     kernel = Slabs(symbols, form, slabs)
@@ -290,14 +291,15 @@ PLACES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
-@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(120), suppress_health_check=[HealthCheck.too_slow])
 @given(pokes=st.lists(st.tuples(PLACES, WORDS), max_size=8))
 def test_whatever_memory_holds(symbols, form, pokes):
     kernel = Slabs(symbols, form, SOME)
     for at, value in pokes:
         kernel.fields(at, value)
-    kernel.found()
+    kernel.found_in_anything()
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,8 @@ from gdbext.units import PhysAddr, VirtAddr
 from gdbext.x86.virtual import PagedMemory
 from tests.unit.guest import Guest, cpu
 
+from ..budget import examples
+
 FRAME = 4096
 FRAMES = 256
 """Frames of RAM there are."""
@@ -31,7 +34,9 @@ LOWEST = 96
 MARK = 0x45455246
 FREE = range(LOWEST, FRAMES)
 free_sets = st.sets(st.sampled_from(FREE))
-plenty = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+plenty = settings(
+    deadline=None, max_examples=examples(), suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
 
 
 @pytest.fixture(scope="module")
@@ -562,6 +567,7 @@ junk = st.one_of(
 VARIABLES = ["list_count", "level_count", "frames", "height", "hint", "words"]
 
 
+@pytest.mark.slow
 @plenty
 @given(st.sampled_from(KINDS), st.lists(junk, min_size=1, max_size=40), st.integers(0, 255), st.data())
 def test_no_reader_chokes(symbols, profile, values, fill, data):
@@ -577,6 +583,22 @@ def test_no_reader_chokes(symbols, profile, values, fill, data):
     if isinstance(manager, Unread):
         assert "\n" not in manager.why
         return
-    findings(kernel, manager)
+    before = kernel.bytes.copy()
+    broken = findings(kernel, manager)
+    assert findings(kernel, kernel.read()) == broken, "the same memory has two answers"
+    assert (kernel.bytes == before).all(), "guest memory was written"
     for number in (0, manager.count - 1):
         assert manager.record_of(number)
+    agrees_with_itself(manager)
+
+
+def agrees_with_itself(manager):
+    """Figures and runs of a manager against its free frames, counted one by one."""
+    free = np.flatnonzero(np.unpackbits(manager.free.packed, bitorder="little", count=manager.count)).tolist()
+    stat = pmm_stat(manager, None, ())
+    first, length = (found.tolist() for found in manager.free_runs)
+    runs = [number for start, size in zip(first, length, strict=True) for number in range(start, start + size)]
+    assert runs == free
+    assert all(start + size < after for start, size, after in zip(first, length, first[1:], strict=False))
+    assert (stat.free, stat.used) == (len(free), manager.total - len(free))
+    assert stat.largest_run == max([0, *length])

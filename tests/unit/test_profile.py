@@ -22,6 +22,8 @@ from gdbext.profile.toml.positions import key_lines
 from gdbext.symbols.elf import ElfSymbols
 from gdbext.symbols.model import Detail
 
+from ..budget import examples
+
 ROOT = Path(__file__).parent.parent.parent
 
 SOURCE = r"""
@@ -496,7 +498,8 @@ def test_lines_of_keys() -> None:
     assert key_lines(TOML.replace("\n", "\r\n")) == key_lines(TOML)
 
 
-@settings(max_examples=300)
+@pytest.mark.slow
+@settings(max_examples=examples(300))
 @given(
     st.lists(st.sampled_from(TEN_LINES.splitlines() + FULL.splitlines() + TOML.splitlines()), max_size=25), st.randoms()
 )

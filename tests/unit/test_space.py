@@ -12,6 +12,7 @@ from gdbext.x86.modes import paging_mode
 from gdbext.x86.space import enumerate_space
 from gdbext.x86.walk import Outcome, permissions, walk
 
+from ..budget import examples
 from .guest import MODES, Guest, cpu
 
 P, W, U, PS, NX = 1, 2, 4, 0x80, 1 << 63
@@ -51,7 +52,7 @@ def found_in(space, address):
 
 @pytest.mark.parametrize("mode", list(MODES))
 @given(entries=st.lists(entry, max_size=60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_enumeration_and_walk_agree(mode, entries):
     guest, state = Guest(), cpu(mode, cr4=CR4_PGE)
     plant(guest, mode, entries)
@@ -74,7 +75,7 @@ def test_enumeration_and_walk_agree(mode, entries):
 
 @pytest.mark.parametrize("mode", list(MODES))
 @given(entries=st.lists(entry, max_size=40), a=st.integers(0, (1 << 64) - 1), size=st.integers(1, 1 << 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_window_is_a_part_of_the_whole(mode, entries, a, size):
     guest, state = Guest(), cpu(mode)
     plant(guest, mode, entries)

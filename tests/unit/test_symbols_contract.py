@@ -19,6 +19,8 @@ from gdbext.errors import DescriptionError
 from gdbext.symbols.elf import ElfSymbols
 from tests.unit.data_symbols import dump
 
+pytestmark = pytest.mark.slow  # compilers and gdb
+
 HERE = Path(__file__).parent
 DATA = HERE / "data_symbols"
 REPO = HERE.parent.parent

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gdbext.checks.ranges import Ranges, coverage
 from gdbext.heap.snapshot import U64, HeapSnapshot
 from gdbext.structures.unread import Unread
-from gdbext.units import VirtAddr, hex_address, human_size
+from gdbext.units import WORD_MASK, VirtAddr, hex_address, human_size
 from gdbext.x86.runs import Runs
 
 WIDEST = 1 << 61
@@ -130,7 +130,8 @@ class _Layers:
         return np.stack([first, np.maximum(first, last)], axis=1)
 
     def _of(self, ranges: list[tuple[int, int]]) -> Ranges:
-        bounds = np.array(ranges, dtype=U64).reshape(-1, 2)
+        # What is damaged may reach beyond all addresses.
+        bounds = np.array([[min(max(at, 0), WORD_MASK) for at in ends] for ends in ranges], dtype=U64).reshape(-1, 2)
         return self._ranges(bounds[:, 0], bounds[:, 1])
 
     def _mapped_in(self, runs: Runs) -> Ranges:
