@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.heap.gather import gathered, span_of
 from gdbext.heap.snapshot import U64, Chunks
 from gdbext.machine.memory import VirtualMemory
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.heaps import Caller
 from gdbext.structures.chain import values_in
+from gdbext.structures.gather import gathered, span_of
 from gdbext.symbols.model import Symbols
 from gdbext.units import VirtAddr, hex_address
 from gdbext.x86.virtual import PagedMemory

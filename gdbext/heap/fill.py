@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable
-from gdbext.heap.gather import gathered, span_of
 from gdbext.heap.snapshot import U64, Chunks, Fill
 from gdbext.machine.memory import VirtualMemory
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.heaps import Poison, Redzone
 from gdbext.progress import progress
 from gdbext.structures.chain import values_in
+from gdbext.structures.gather import gathered, span_of
 from gdbext.units import FRAME_SIZE, WORD_MASK, VirtAddr, round_up
 from gdbext.x86.virtual import PagedMemory
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable
-from gdbext.heap.gather import gathered, span_of
 from gdbext.heap.snapshot import U64, Chunks
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.heaps import Bins, ChunkHeap, Linked, Tree
 from gdbext.structures.chain import Break, Stop, values_in
 from gdbext.structures.counter import Counter, read_counter
+from gdbext.structures.gather import gathered, span_of
 from gdbext.units import WORD_MASK, VirtAddr
 from gdbext.x86.virtual import PagedMemory
 

@@ -11,10 +11,10 @@ from gdbext.errors import MemoryUnavailable
 from gdbext.heap.callers import caller_record
 from gdbext.heap.chunks import common_without_headers, segments_of
 from gdbext.heap.fill import filled, read_fills
-from gdbext.heap.gather import NodeValues, node_values
 from gdbext.heap.snapshot import U64, Chunks, Fill, HeapSnapshot, Pieces
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.slabs import Runs, RunsHeap
+from gdbext.structures.gather import NodeValues, node_values
 from gdbext.symbols.model import Type
 from gdbext.x86.virtual import PagedMemory
 

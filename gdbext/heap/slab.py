@@ -11,7 +11,6 @@ from gdbext.errors import MemoryUnavailable, Stopped
 from gdbext.heap.callers import caller_record
 from gdbext.heap.chunks import common_without_headers, segments_of
 from gdbext.heap.fill import read_fills
-from gdbext.heap.gather import NodeValues, node_values
 from gdbext.heap.runs import PageRuns, read_page_runs
 from gdbext.heap.slab_objects import Free, Objects, Shape, laid_out, read_free
 from gdbext.heap.snapshot import MOST_CHUNKS, U64, Chunks, HeapSnapshot, Lost, Pieces, Segment
@@ -19,6 +18,7 @@ from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.slabs import Caches, SlabHeap, SlabList
 from gdbext.structures.chain import Break, Links, NodeShape, Stop, follow
 from gdbext.structures.counter import Counter, read_counter
+from gdbext.structures.gather import NodeValues, node_values
 from gdbext.symbols.model import Type
 from gdbext.units import WORD_MASK, VirtAddr
 from gdbext.x86.virtual import PagedMemory

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.heap.gather import NodeValues, gathered, node_values
 from gdbext.heap.snapshot import U64
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.slabs import Numbers, ObjectBits, ObjectLinks, SlabHeap
+from gdbext.structures.gather import NodeValues, gathered, node_values
 from gdbext.symbols.model import Type
 from gdbext.units import WORD_MASK
 from gdbext.x86.virtual import PagedMemory

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from gdbext.errors import MemoryUnavailable, NotMapped, Stopped
 from gdbext.heap.chunks import Headers, chunks_of, common_of, payload_sizes, settled
 from gdbext.heap.fill import read_fills
-from gdbext.heap.gather import gathered, span_of
 from gdbext.heap.index import read_index
 from gdbext.heap.snapshot import MOST_CHUNKS, U64, Chunks, HeapSnapshot, Lost, Segment, Watermark
 from gdbext.machine.memory import VirtualMemory
@@ -25,6 +24,7 @@ from gdbext.profile.language.heaps import TiledHeap
 from gdbext.profile.language.heaps import Watermark as BoundWatermark
 from gdbext.progress import progress
 from gdbext.structures.chain import values_in
+from gdbext.structures.gather import gathered, span_of
 from gdbext.units import FRAME_SIZE, VirtAddr, round_up
 from gdbext.x86.virtual import PagedMemory
 

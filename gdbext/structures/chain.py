@@ -6,6 +6,7 @@ follow; the bytes that the profile's expressions need are gathered from all node
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -183,44 +184,75 @@ def follow(
     added. ``expected`` is how many nodes there should be, 0 when nobody knows. Ctrl-C ends it with Stopped.
     """
     walk = _Walk(shape, memory, expected)
-    with memory.physical.series():
-        try:
-            broken = _follow(walk, ends, known, circular=circular)
-        except KeyboardInterrupt:
-            raise Stopped(_so_far(walk.nodes)) from None
+    ((_, broken),) = _followed(walk, [ends], known, circular=circular)
     nodes = np.array(walk.nodes, dtype=np.uint64)
     physical, data = walk.gathered(nodes)
     return Chain(shape, nodes, physical, data, broken)
 
 
+@dataclass(frozen=True)
+class Chains:
+    """The nodes of many lists, one list after the other: how many each has, and where it breaks off."""
+
+    nodes: NDArray[np.uint64]
+    data: NDArray[np.uint8]
+    lengths: NDArray[np.int64]
+    broken: tuple[Break | None, ...]
+
+
+def follow_each(
+    shape: NodeShape, memory: PagedMemory, ends: Sequence[Ends], known: set[int], *, circular: bool = False
+) -> Chains:
+    """Many lists, as `follow` does one; ``shape.most`` is how many nodes they may have together."""
+    walk = _Walk(shape, memory, 0)
+    lists = _followed(walk, ends, known, circular=circular)
+    nodes = np.array(walk.nodes, dtype=np.uint64)
+    lengths = np.array([length for length, _ in lists], dtype=np.int64)
+    return Chains(nodes, walk.gathered(nodes)[1], lengths, tuple(broken for _, broken in lists))
+
+
+def _followed(walk: _Walk, ends: Sequence[Ends], known: set[int], *, circular: bool) -> list[tuple[int, Break | None]]:
+    """Let the walk look at every node of each list: how many that has, and where it breaks off."""
+    lists = []
+    with walk.memory.physical.series():
+        try:
+            for both in ends:
+                before = len(walk.nodes)
+                broken = _follow(walk, both, known, circular=circular)
+                lists.append((len(walk.nodes) - before, broken))
+        except KeyboardInterrupt:
+            raise Stopped(_so_far(walk.nodes)) from None
+    return lists
+
+
 def _follow(walk: _Walk, ends: Ends, known: set[int], *, circular: bool) -> Break | None:
     """Let the walk look at every node of a list; why it ended too early, if it did."""
-    nodes, most = walk.nodes, walk.shape.most
+    nodes, most, begin = walk.nodes, walk.shape.most, len(walk.nodes)
     link, end = ends
     while link != end:
         try:
             node = walk.shape.links.place(link)
             if node in known or len(nodes) >= most:
-                return _again(nodes, node, most, circular=circular)
+                return _again(nodes[begin:], node, most if len(nodes) >= most else None, circular=circular)
             following = walk.look(node)
         except Astray as error:
-            return Break(Stop.ASTRAY, _last(nodes), VirtAddr(link & WORD_MASK), str(error))
+            return Break(Stop.ASTRAY, _last(nodes[begin:]), VirtAddr(link & WORD_MASK), str(error))
         except MemoryUnavailable as error:
-            return Break(Stop.UNREADABLE, _last(nodes), VirtAddr(node), str(error))
+            return Break(Stop.UNREADABLE, _last(nodes[begin:]), VirtAddr(node), str(error))
         known.add(node)
         nodes.append(node)
         link = walk.run(following, end, known)
     return None
 
 
-def _again(nodes: list[int], node: int, most: int, *, circular: bool) -> Break | None:
-    """What it means that a node comes again, or is one too many; None when it closes the circle."""
+def _again(nodes: list[int], node: int, most: int | None, *, circular: bool) -> Break | None:
+    """What it means that a node comes again, or is one more than ``most``; None when it closes the circle."""
     if node in nodes:
         if circular and node == nodes[0]:
             return None
         why = "this node came before: the list runs in a circle"
         return Break(Stop.LOOP, _last(nodes), VirtAddr(node), why)
-    if len(nodes) >= most:
+    if most is not None:
         return Break(Stop.TOO_LONG, _last(nodes), VirtAddr(node), f"more than {most} nodes")
     return Break(Stop.SHARED, _last(nodes), VirtAddr(node), "this node is on another list already")
 
@@ -249,7 +281,7 @@ class _Walk:
     def __init__(self, shape: NodeShape, memory: PagedMemory, expected: int) -> None:
         self.shape = shape
         self.nodes: list[int] = []
-        self._memory = memory
+        self.memory = memory
         self._expected = expected
         self._first, self._end = shape.span
         self._unaligned = shape.frame_size - 1 if shape.frame_size else 0
@@ -261,7 +293,7 @@ class _Walk:
         """A node's link. Raises MemoryUnavailable."""
         here = self._lately(node)
         if here is None:
-            here = self._memory.linear(VirtAddr(node))
+            here = self.memory.linear(VirtAddr(node))
             self._stretches = [here, *self._stretches[: _FEW - 1]]
         if node - here.shift - self.shape.base & self._unaligned:
             raise Astray(f"{hex_address(node - here.shift)} is not where a frame begins")
@@ -269,7 +301,7 @@ class _Walk:
             return self._fetch(node)
         if self._flat is not None:
             return self._flat(here.buffer, node - here.start, node)
-        return self.shape.next.evaluate(self._memory, node)
+        return self.shape.next.evaluate(self.memory, node)
 
     def _lately(self, node: int) -> Linear | None:
         """The stretch that a node is in, if it is one of the last few."""
@@ -312,11 +344,11 @@ class _Walk:
         """The same of a node that cannot be seen in one piece."""
         if len(self._fetched) % _STEP == 0:
             progress("following a list, node", len(self.nodes), self._expected)
-        data = self._memory.read_near(VirtAddr(node + self._first), self._end - self._first)
+        data = self.memory.read_near(VirtAddr(node + self._first), self._end - self._first)
         self._fetched[len(self.nodes)] = data
         if self._flat is not None:
             return self._flat(data, -self._first, node)
-        return self.shape.next.evaluate(self._memory, node)
+        return self.shape.next.evaluate(self.memory, node)
 
     def gathered(self, nodes: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
         """The physical addresses of all nodes, and a row of bytes for each."""
@@ -325,7 +357,7 @@ class _Walk:
         order = np.argsort(nodes)
         ordered, at = nodes[order], 0
         while at < len(nodes):
-            here = self._memory.linear(VirtAddr(int(ordered[at])))
+            here = self.memory.linear(VirtAddr(int(ordered[at])))
             until = int(np.searchsorted(ordered, np.uint64(here.end - 1), side="right"))
             mine, at = order[at:until], until
             physical[mine] = nodes[mine] - np.uint64(here.shift & WORD_MASK)

@@ -14,15 +14,14 @@ from gdbext.errors import DescriptionError, MemoryUnavailable
 from gdbext.heap.reach import Words
 from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.machine.tables import GeneralRegisters
-from gdbext.pmm.snapshot import places_of
 from gdbext.profile.binding.heaps import BoundHeap
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.pointers import RootRanges
+from gdbext.structures.collections import read
 from gdbext.symbols.model import Section, Symbols
 from gdbext.units import FRAME_SIZE, WORD_MASK, VirtAddr, round_down
 from gdbext.x86.virtual import PagedMemory
 
-MOST_RANGES = 1 << 16
 MOST_STACK = 1 << 16
 """So many bytes of a stack are looked at that nobody names."""
 
@@ -93,16 +92,11 @@ def _of_section(section: Section) -> Root:
 
 def _of_profile(described: RootRanges[Expression], memory: PagedMemory) -> list[Root]:
     """The ranges that one table of the profile names. Raises MemoryUnavailable, DescriptionError."""
-    places: Iterable[VirtAddr | None] = [None]
-    if not described.single:
-        places = places_of(described, memory, f"[roots.{described.table}]", MOST_RANGES)
-    found = []
-    for at in places:
-        if described.when is None or described.when.evaluate(memory, at):
-            start, end = (e.evaluate(memory, at) & WORD_MASK for e in (described.start, described.end))
-            stack = described.stack is not None and bool(described.stack.evaluate(memory, at))
-            found += [Root(start, end, stack)] if start < end else []
-    return found
+    asked = {"start": described.start, "end": described.end, "stack": described.stack}
+    rows = read(described.collection, memory, asked, "ranges").whole()
+    stacks = rows["stack"] != 0 if "stack" in rows else np.zeros(len(rows), dtype=np.bool_)
+    ends = (rows[name].astype(np.uint64).tolist() for name in ("start", "end"))
+    return [Root(start, end, stack) for start, end, stack in zip(*ends, stacks.tolist(), strict=True) if start < end]
 
 
 def _stacks(inputs: RootInputs, named: list[Root]) -> tuple[list[Range], list[Range]]:

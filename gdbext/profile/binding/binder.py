@@ -32,21 +32,24 @@ class Binder:
         if str(problem) not in map(str, self.problems):
             self.problems.append(problem)
 
-    def expression(self, source: Source, about: Type | None = None) -> Expression:
-        """An expression that has a number for a value; with ``about`` it may name members of that type."""
-        found = self._compiled(source, about)
+    def expression(self, source: Source, about: Type | None = None, outer: Type | None = None) -> Expression:
+        """An expression that has a number for a value; with ``about`` it may name members of that type.
+
+        With ``outer`` the element of that type is nested in one of this type.
+        """
+        found = self._compiled(source, about, outer)
         if not found.is_scalar:
             self.problem(
                 source.where, f"'{found.text}' is a whole {found.type.name}, not a number; name a member of it"
             )
         return found
 
-    def _compiled(self, source: Source, about: Type | None) -> Expression:
+    def _compiled(self, source: Source, about: Type | None, outer: Type | None) -> Expression:
         """The first alternative that fits; when none does, the first one's problem counts."""
         first: ProfileError | None = None
         for text in source.alternatives:
             try:
-                return compile_expression(text, self.symbols, about, source.where)
+                return compile_expression(text, self.symbols, about, source.where, outer)
             except ProfileError as error:
                 first = first or error
         if first is not None:
@@ -90,9 +93,13 @@ class Binder:
             return VOID
         return target
 
-    def about(self, source: Source, node: Type) -> Expression:
+    def about(self, source: Source, node: Type, outer: Type | None = None) -> Expression:
         """An expression about one node. When the node's type is a problem itself there is no more to say."""
-        return self.stand_in if node is VOID else self.expression(source, node)
+        return self.stand_in if VOID in (node, outer) else self.expression(source, node, outer)
+
+    def in_context(self, source: Source, node: Type | None, outer: Type | None = None) -> Expression:
+        """The same, where there need not be a node."""
+        return self.expression(source) if node is None else self.about(source, node, outer)
 
     def in_node_alone(self, source: Source, found: Expression) -> None:
         """Insist that an expression reads nothing but its node, so that it is computed over all nodes at once."""
@@ -114,13 +121,16 @@ class Binder:
         self.problem(source.where, f"the kernel has no type '{source.text}'")
         return VOID
 
-    def record(self, described: _R, keys: Iterable[Key], node: Type | None = None) -> _R:
-        """The record with its expressions compiled, those in a node against ``node``; tables in it stay as they are."""
+    def record(self, described: _R, keys: Iterable[Key], node: Type | None = None, outer: Type | None = None) -> _R:
+        """The record with its expressions compiled, those in a node against ``node``; tables in it stay as they are.
+
+        ``outer`` is the type of what the node is nested in, if anything.
+        """
         changes: dict[str, Any] = {}
         for key in keys:
             written = getattr(described, key.name)
             if isinstance(written, Source) and key.form is Form.EXPRESSION:
                 changes[key.name] = self.expression(written)
             elif isinstance(written, Source) and key.form is Form.NODE:
-                changes[key.name] = self.expression(written) if node is None else self.about(written, node)
+                changes[key.name] = self.in_context(written, node, outer)
         return replace(described, **changes)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import cast
 
 from gdbext.profile.binding.binder import Binder
+from gdbext.profile.binding.collections import bind_collection, context
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.keys import Source
 from gdbext.profile.language.pointers import ROOTS, RootRanges
@@ -13,9 +14,6 @@ from gdbext.profile.language.pointers import ROOTS, RootRanges
 
 def bind_roots(binder: Binder, described: RootRanges[Source]) -> RootRanges[Expression]:
     """Ranges that hold pointers."""
-    written = [name for name in ("entries", "count", "head", "next") if getattr(described, name) is not None]
-    if written not in ([], ["entries", "count"], ["head", "next"]):
-        binder.problem(described.where, "either 'entries' and 'count' are needed, or 'head' and 'next', or none")
-    first = described.entries or described.head
-    element = None if first is None else binder.element(first, binder.expression(first))
-    return cast(RootRanges[Expression], replace(binder.record(described, ROOTS.keys, element), element=element))
+    ranges = bind_collection(binder, described.collection, or_none=True)
+    made = cast(RootRanges[Expression], binder.record(described, ROOTS.keys, *context(ranges)))
+    return replace(made, collection=ranges)

@@ -22,6 +22,7 @@ from gdbext.profile.expressions.operations import (
     EvaluationError,
     Load,
     Operation,
+    OuterAddress,
     Scalar,
     SelfAddress,
     address_over_memory,
@@ -90,14 +91,14 @@ class Expression:
     """An expression whose names and types are settled.
 
     ``text`` is what was written and ``where`` the place it was written at; ``type`` is the type of its value, before
-    an array becomes a pointer.
+    an array becomes a pointer. ``operation`` is what it computes, None for a whole struct.
     """
 
     def __init__(self, text: str, where: str, compiler: Compiler) -> None:
         self.text = text
         self.where = where
         self._place = compiler.place_or_none
-        self._operation = compiler.operation
+        self.operation: Operation | None = compiler.operation
         self.type: Type = compiler.type
 
     def __repr__(self) -> str:
@@ -106,7 +107,7 @@ class Expression:
     @property
     def is_scalar(self) -> bool:
         """Whether it has a value that is a number: not so for a whole struct."""
-        return self._operation is not None
+        return self.operation is not None
 
     @property
     def is_lvalue(self) -> bool:
@@ -116,17 +117,18 @@ class Expression:
     @property
     def constant(self) -> int | None:
         """Its value, when that depends on nothing at run time."""
-        return self._operation.value if isinstance(self._operation, Const) else None
+        return self.operation.value if isinstance(self.operation, Const) else None
 
-    def evaluate(self, memory: VirtualMemory, self_address: int | None = None) -> int:
+    def evaluate(self, memory: VirtualMemory, self_address: int | None = None, outer_address: int = 0) -> int:
         """Its value: signed or unsigned as its type is; 0 or 1 for a truth value; the address of an array.
 
-        ``self_address`` is the node's virtual address, for expressions in a node's context. Raises EvaluationError
-        (null pointer, division by zero), ExpressionError when it is a struct, and what the memory raises.
+        ``self_address`` is the node's virtual address, for expressions in a node's context, and ``outer_address`` that
+        of the element that the node is nested in. Raises EvaluationError (null pointer, division by zero),
+        ExpressionError when it is a struct, and what the memory raises.
         """
         if self._evaluate is None:
             raise ExpressionError(self.where, self.text, 0, f"{self.type.name} is not a number; name a member of it")
-        return self._evaluate(memory, self._node(self_address), 0)
+        return self._evaluate(memory, self._node(self_address), outer_address)
 
     def address(self, memory: VirtualMemory, self_address: int | None = None) -> VirtAddr:
         """Where the thing is that it names. Raises as ``evaluate`` does; ExpressionError if it has no address."""
@@ -137,16 +139,16 @@ class Expression:
     @cached_property
     def flat(self) -> FlatExpression | None:
         """The same for bytes that have been read already; None when it reads anything besides its node."""
-        return None if self._operation is None else _flat(self._operation)
+        return None if self.operation is None else _flat(self.operation)
 
     def settled(self, memory: VirtualMemory) -> Expression:
         """The same as it is at this stop: what does not depend on the node is a number, so that more of it is flat."""
-        if self._operation is None or self.flat is not None:
+        if self.operation is None or self.flat is not None:
             return self
         found = copy(self)
         for name in ("flat", "_evaluate", "_needs_node"):  # what was found out about the other one
             found.__dict__.pop(name, None)
-        found._operation = settled(self._operation, memory)
+        found.operation = settled(self.operation, memory)
         return found
 
     def _node(self, self_address: int | None) -> int:
@@ -156,12 +158,12 @@ class Expression:
 
     @cached_property
     def _needs_node(self) -> bool:
-        roots = [operation for operation in (self._operation, self._place and self._place.address) if operation]
+        roots = [operation for operation in (self.operation, self._place and self._place.address) if operation]
         return any(mentions_self(root) for root in roots)
 
     @cached_property
     def _evaluate(self) -> Scalar | None:
-        return scalar_over_memory(self._operation) if self._operation is not None else None
+        return scalar_over_memory(self.operation) if self.operation is not None else None
 
     @cached_property
     def _address(self) -> Scalar | None:
@@ -170,13 +172,16 @@ class Expression:
         return address_over_memory(self._place.address, self._place.pointer, self._place.title)
 
 
-def compile_expression(text: str, symbols: Symbols, self_type: Type | None = None, where: str = "") -> Expression:
+def compile_expression(
+    text: str, symbols: Symbols, self_type: Type | None = None, where: str = "", outer_type: Type | None = None
+) -> Expression:
     """Settle an expression's names and types.
 
     With ``self_type`` (a node's type) bare names are its fields first, then symbols, and ``self`` points to the
-    node. Raises ExpressionError, which carries ``where``, the column and the nearest existing name.
+    node; with ``outer_type`` ``outer`` points to the element of that type that the node is nested in. Raises
+    ExpressionError, which carries ``where``, the column and the nearest existing name.
     """
-    return Expression(text, where, Compiler(text, symbols, self_type, where))
+    return Expression(text, where, Compiler(text, symbols, self_type, where, outer_type))
 
 
 def _flat(operation: Operation) -> FlatExpression | None:
@@ -196,6 +201,8 @@ def _reads(operation: Operation) -> tuple[list[Load] | None, bool]:
     """
     if isinstance(operation, SelfAddress):
         return [], True
+    if isinstance(operation, OuterAddress):
+        return None, False
     if isinstance(operation, Load):
         return ([operation], False) if isinstance(operation.base, SelfAddress) else (None, False)
     loads: list[Load] = []

@@ -35,6 +35,7 @@ from gdbext.profile.expressions.operations import (
     Const,
     Load,
     Operation,
+    OuterAddress,
     SelfAddress,
     Width,
     add_offset,
@@ -48,6 +49,7 @@ from gdbext.symbols.typenames import INT, LONG, UNSIGNED_INT, UNSIGNED_LONG, VOI
 from gdbext.units import WORD_MASK
 
 SELF = "self"
+OUTER = "outer"
 _AGGREGATES = (Kind.STRUCT, Kind.UNION)
 _ARITHMETIC = (Kind.INTEGER, Kind.BOOLEAN, Kind.ENUM)
 
@@ -87,10 +89,13 @@ class Place:
 class Compiler:
     """Compiles one expression: ``operation`` is its value (None for a struct), ``place_or_none`` where it is."""
 
-    def __init__(self, text: str, symbols: Symbols, self_type: Type | None, where: str) -> None:
+    def __init__(
+        self, text: str, symbols: Symbols, self_type: Type | None, where: str, outer_type: Type | None = None
+    ) -> None:
         self._text = text
         self._symbols = symbols
         self._self_type = self_type
+        self._outer_type = outer_type
         self._where = where
         result = self._compile(parse(text, self._is_type, where))
         self.place_or_none = result if isinstance(result, Place) else None
@@ -104,7 +109,7 @@ class Compiler:
         return ExpressionError(self._where, self._text, position, problem)
 
     def _is_type(self, name: str) -> bool:
-        if name == SELF and self._self_type:
+        if (name == SELF and self._self_type) or (name == OUTER and self._outer_type):
             return False
         if self._self_type and find_member(self._self_type, name):
             return False
@@ -117,7 +122,9 @@ class Compiler:
         return found
 
     def _named(self, tree: Name) -> Value | Place:
-        node = self._self_type
+        node, outer = self._self_type, self._outer_type
+        if outer is not None and tree.name == OUTER:
+            return Value(OuterAddress(), pointer_to(lambda: outer, outer.name))
         if node is not None:
             if tree.name == SELF:
                 return Value(SelfAddress(), pointer_to(lambda: node, node.name))
@@ -233,7 +240,7 @@ class Compiler:
         target = pointer.type.target
         if pointer.type.kind is not Kind.POINTER or target is None:
             raise self._error(position, f"{pointer.type.name} is not a pointer; cast it to one, as in *(uint64_t *)x")
-        checked = not isinstance(pointer.operation, Const | SelfAddress)
+        checked = not isinstance(pointer.operation, Const | SelfAddress | OuterAddress)
         return Place(pointer.operation, target, pointer=checked, title=self._piece(position))
 
     def _piece(self, position: int) -> str:

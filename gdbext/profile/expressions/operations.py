@@ -2,7 +2,7 @@
 
 One tree of operations is turned into three kinds of Python closure, which must agree (the third in ``vectors.py``):
 
-    over memory     (memory, address of the node, -)              one value, through any number of pointers
+    over memory     (memory, the node, what it is nested in)      one value, through any number of pointers
     over bytes      (buffer, offset of the node, its address)     one node, whose bytes have been read already
     over arrays     (buffer, offsets of nodes, their addresses)   many nodes at once, with numpy
 
@@ -82,6 +82,13 @@ class SelfAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class OuterAddress:
+    """The virtual address of the element that the node is nested in."""
+
+    width: Width = U64
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """What memory holds at ``base + offset``: ``size`` bytes, or ``bits`` of them from bit ``shift`` up.
 
@@ -137,7 +144,7 @@ class Choose:
     width: Width
 
 
-Operation = Const | SelfAddress | Load | Convert | Arithmetic | Compare | Choose
+Operation = Const | SelfAddress | OuterAddress | Load | Convert | Arithmetic | Compare | Choose
 Scalar = Callable[[Any, int, int], int]
 
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
@@ -220,8 +227,10 @@ def settled(operation: Operation, memory: Any) -> Operation:
 
 
 def mentions_self(operation: Operation) -> bool:
-    """Whether the node's address or anything in the node is needed."""
-    return isinstance(operation, SelfAddress) or any(mentions_self(child) for child in children(operation))
+    """Whether the node's address is needed, or anything in the node or in what it is nested in."""
+    return isinstance(operation, SelfAddress | OuterAddress) or any(
+        mentions_self(child) for child in children(operation)
+    )
 
 
 def convert(operation: Operation, width: Width) -> Operation:
@@ -246,17 +255,21 @@ def add_offset(operation: Operation, offset: int) -> Operation:
 
 
 def scalar_over_memory(operation: Operation) -> Scalar:
-    """``f(memory, address of the node, -)``. Raises EvaluationError, and whatever the memory raises."""
-    return _Scalars(_load_from_memory, lambda memory, address, _: address).build(operation)
+    """``f(memory, address of the node, that of what it is nested in)``.
+
+    Raises EvaluationError, and whatever the memory raises.
+    """
+    own = _Scalars(_load_from_memory, lambda memory, address, outer: address, lambda memory, address, outer: outer)
+    return own.build(operation)
 
 
 def address_over_memory(address: Operation, pointer: bool, title: str) -> Scalar:
-    """``f(memory, address of the node, -)``: where a place is; EvaluationError when it is behind a null pointer."""
+    """The same arguments: where a place is; EvaluationError when it is behind a null pointer."""
     base, offset = offset_from_base(address)
     start = scalar_over_memory(base)
 
-    def locate(memory: Any, node: int, spare: int) -> int:
-        found = start(memory, node, spare)
+    def locate(memory: Any, node: int, outer: int) -> int:
+        found = start(memory, node, outer)
         if pointer and not found:
             raise EvaluationError(f"{title} follows a null pointer")
         return (found + offset) & WORD_MASK
@@ -273,8 +286,8 @@ def _load_from_memory(load: Load, base: Scalar) -> Scalar:
     size, offset = load.size, load.offset
     extract = _extractor(load)
 
-    def read(memory: Any, address: int, spare: int) -> int:
-        pointer = base(memory, address, spare)
+    def read(memory: Any, address: int, outer: int) -> int:
+        pointer = base(memory, address, outer)
         if load.pointer and not pointer:
             raise EvaluationError(f"{load.title} follows a null pointer")
         return extract(memory.read(VirtAddr((pointer + offset) & WORD_MASK), size))
@@ -320,9 +333,12 @@ def _extractor(load: Load) -> Callable[[bytes], int]:
 class _Scalars:
     """Builds closures that compute one Python integer; how memory is read is the caller's affair."""
 
-    def __init__(self, load: Callable[[Load, Scalar], Scalar], self_address: Scalar) -> None:
+    def __init__(
+        self, load: Callable[[Load, Scalar], Scalar], self_address: Scalar, outer_address: Scalar | None = None
+    ) -> None:
         self._load = load
         self._self_address = self_address
+        self._outer_address = outer_address
 
     def build(self, operation: Operation) -> Scalar:
         match operation:
@@ -330,6 +346,9 @@ class _Scalars:
                 return lambda a, b, c: value
             case SelfAddress():
                 return self._self_address
+            case OuterAddress():
+                assert self._outer_address is not None  # what is computed over bytes has none
+                return self._outer_address
             case Load(base=base):
                 return self._load(operation, self.build(base))
             case Convert(operand=operand, width=width):

@@ -20,6 +20,7 @@ from gdbext.profile.expressions.operations import (
     EvaluationError,
     Load,
     Operation,
+    OuterAddress,
     SelfAddress,
     bad_shift,
 )
@@ -40,6 +41,8 @@ def vector(operation: Operation) -> Vector:
             return lambda buffer, offsets, addresses: constant
         case SelfAddress():
             return lambda buffer, offsets, addresses: addresses
+        case OuterAddress():
+            raise ValueError("what a node is nested in is not among its bytes")
         case Load():
             return _load_vector(operation)
         case Convert(operand=operand, width=width):

@@ -25,6 +25,7 @@ class Form(Enum):
     NAMES = "text, or list of texts"
     TABLE = "table"
     TABLES = "table, or list of tables"
+    COLLECTION = "a collection"
     RULE = "rule"
     RULES = "list of rules"
     SEVERITIES = "table of choices"
@@ -49,7 +50,8 @@ class Source:
 @dataclass(frozen=True)
 class Key:
     """One key. ``choices`` limits a text or a number; ``keys`` are those of a table, and ``shorthand`` the one of
-    them that is meant when a plain value stands in the table's place.
+    them that is meant when a plain value stands in the table's place. Those of an ``inline`` one stand side by side
+    with the keys around it.
     """
 
     name: str
@@ -61,6 +63,12 @@ class Key:
     keys: tuple[Key, ...] = ()
     record: Callable[..., Any] | None = None
     shorthand: str | None = None
+    inline: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What may be written in its place."""
+        return tuple(key.name for key in self.keys) if self.inline else (self.name,)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from gdbext.profile.language.all_heaps import HEAP_KINDS, HeapSource
+from gdbext.profile.language.collections import ARRAY_KEYS, COLLECTION_KEYS, Collection
 from gdbext.profile.language.keys import ARRAY, RANGE, Form, Key, Range, Source, Table, expression, node
 from gdbext.profile.language.owners import BUFFERS, HELD, PAGE_RECORDS, Buffers, Held, PageRecords
 from gdbext.profile.language.physical import PMM_KINDS, PmmSource
@@ -267,9 +268,19 @@ KINDS: Mapping[str, Mapping[str, Table]] = {"pmm": PMM_KINDS, "heap": HEAP_KINDS
 """The tables that a profile has by name and kind (``[pmm.NAME]``), for each ``kind`` that they may be of."""
 
 
+COLLECTION = Table(
+    "Where many things of one kind are: an array (`entries` with `count` or `until`), a linked list (`head`, `next`), "
+    "a binary tree (`tree`, `left`, `right`), a single thing that a pointer leads to (`at`), or such a collection in "
+    "each element of another (`each`). Tables that take these keys have a row for all of them below.",
+    COLLECTION_KEYS,
+    Collection,
+)
+
+
 def key_tables() -> str:
     """All keys as tables in Markdown, for ``docs/profile.md``."""
-    parts = [_section(f"`[{name}]`", table) for name, table in SINGLE.items() if name != "checks"]
+    parts = [_section("A collection", COLLECTION)]
+    parts += [_section(f"`[{name}]`", table) for name, table in SINGLE.items() if name != "checks"]
     parts += [_section(f"`[{name}.NAME]`", table) for name, table in NAMED.items()]
     parts.append(_section(" and ".join(f"`[{family}.NAME]`" for family in KINDS), ANY_KIND))
     for family, kinds in KINDS.items():
@@ -289,7 +300,13 @@ def _rows(key: Key, prefix: str) -> list[str]:
     value = " or ".join(f"`{choice}`" for choice in key.choices) or key.form.value
     if key.form is Form.SEVERITIES:
         value = f"table: rule = {value}"
-    plain = key.default if isinstance(key.default, str | int) else None
+    plain = key.default if isinstance(key.default, str | int) and key.form is not Form.COLLECTION else None
     default = "required" if key.required else "" if plain is None else f"`{str(plain).lower()}`"
+    if key.form is Form.COLLECTION and (not key.inline or len(key.keys) > len(ARRAY_KEYS)):
+        most = next(below.default for below in key.keys if below.name == "most")
+        title = "[keys of a collection](#a-collection) |" if key.inline else f"`{name}` | [a collection](#a-collection)"
+        return [f"| {title} | {default} | {key.doc}" + (f"; `most` is {most} |" if most else " |")]
+    if key.inline:
+        return [row for below in key.keys for row in _rows(below, prefix)]
     rows = [f"| `{name}` | {value} | {default} | {key.doc} |"]
     return rows + [row for below in key.keys for row in _rows(below, f"{name}.")]

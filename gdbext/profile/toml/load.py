@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gdbext.errors import ProfileError
-from gdbext.profile.language import schema
+from gdbext.profile.language import collections, schema
 from gdbext.profile.language.keys import Form, Key, Source, Table
 from gdbext.profile.language.schema import Profile
 from gdbext.profile.toml import positions
@@ -111,6 +111,7 @@ class _Reader:
             Form.NAMES: self._names,
             Form.TABLE: self._table,
             Form.TABLES: self._tables,
+            Form.COLLECTION: self._collection,
             Form.RULE: self._rule,
             Form.RULES: self._rule_list,
             Form.SEVERITIES: self._severities,
@@ -205,15 +206,17 @@ class _Reader:
         self, keys: tuple[Key, ...], raw: Any, place: positions.Path, also: Iterable[str] = ()
     ) -> dict[str, Any]:
         """The value of each key, the default where it is not given."""
+        names = [name for key in keys for name in key.names]
         if not isinstance(raw, dict):
-            raise self._error(place, f"a table is expected: {', '.join(key.name for key in keys)}")
-        names = [key.name for key in keys]
+            raise self._error(place, f"a table is expected: {', '.join(names)}")
         for name in raw:
             if name not in names:
                 raise self._unknown(name, (*place, name), [*names, *also])
         return {key.name: self._value(key, raw, place) for key in keys}
 
     def _value(self, key: Key, raw: dict[str, Any], place: positions.Path) -> Any:
+        if key.inline:
+            return self._forms[key.form](key, {name: raw[name] for name in key.names if name in raw}, place)
         here = (*place, key.name)
         if key.name in raw:
             return self._forms[key.form](key, raw[key.name], here)
@@ -293,6 +296,9 @@ class _Reader:
         if not isinstance(raw, list):
             raise self._error(place, "a table or a list of tables is expected")
         return tuple(self._table(key, item, (*place, at)) for at, item in enumerate(raw))
+
+    def _collection(self, key: Key, raw: Any, place: positions.Path) -> Any:
+        return collections.Collection(**self._values(key.keys, raw, place), where=self._where(place))
 
     def _rule(self, key: Key, raw: Any, place: positions.Path) -> str:
         """A rule's id: a misspelt one would silently leave out the wrong thing, so it must be known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable
+from gdbext.machine.memory import VirtualMemory
 from gdbext.profile.expressions.expression import Expression
 from gdbext.structures.chain import values_in
 from gdbext.units import FRAME_SIZE, WORD_MASK, VirtAddr
@@ -23,48 +25,53 @@ def span_of(expressions: tuple[Expression, ...]) -> tuple[int, int]:
 
 
 def gathered(
-    nodes: NDArray[np.uint64], span: tuple[int, int], memory: PagedMemory
+    nodes: NDArray[np.uint64], span: tuple[int, int], memory: VirtualMemory
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """A row with the bytes of ``span`` for each node, and which of them could be read; the others' are 0."""
+    starts = nodes + np.uint64(span[0] & WORD_MASK)
     rows, seen = np.zeros((len(nodes), span[1] - span[0]), dtype=np.uint8), np.zeros(len(nodes), dtype=np.bool_)
-    in_order = bool((nodes[1:] >= nodes[:-1]).all())
-    order = np.arange(len(nodes)) if in_order else np.argsort(nodes)
-    ordered, at = nodes if in_order else nodes[order], 0
-    while at < len(nodes):
-        node = int(ordered[at])
+    if not isinstance(memory, PagedMemory):  # the debugger's own reads, before it is known what is RAM
+        for index, start in enumerate(starts.tolist()):
+            seen[index] = _read(memory.read, start, rows, index)
+        return rows, seen
+    in_order = bool((starts[1:] >= starts[:-1]).all())
+    order = np.arange(len(starts)) if in_order else np.argsort(starts)
+    ordered, at = starts if in_order else starts[order], 0
+    while at < len(starts):
+        start = int(ordered[at])
         try:
-            here = memory.linear(VirtAddr(node))
-        except MemoryUnavailable:  # then nothing on that page can be read
-            page = node | (FRAME_SIZE - 1)
+            here = memory.linear(VirtAddr(start))
+        except MemoryUnavailable:  # then nothing that begins on that page can be read
+            page = start | (FRAME_SIZE - 1)
             at = int(np.searchsorted(ordered, np.uint64(page), side="right"))
             continue
         until = int(np.searchsorted(ordered, np.uint64(here.end - 1), side="right"))
         mine, at = order[at:until], until
-        whole = _copy(here, mine, nodes[mine], span, rows)
+        whole = _copy(here, mine, starts[mine], rows)
         seen[mine[whole]] = True
         for index in mine[~whole].tolist():
-            seen[index] = _read(VirtAddr(int(nodes[index]) + span[0]), rows, index, memory)
+            seen[index] = _read(memory.read_near, int(starts[index]), rows, index)
     return rows, seen
 
 
 def _copy(
-    here: Linear, which: NDArray[np.int64], nodes: NDArray[np.uint64], span: tuple[int, int], rows: NDArray[np.uint8]
+    here: Linear, which: NDArray[np.int64], starts: NDArray[np.uint64], rows: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
-    """The rows of the nodes that lie whole in a stretch of memory that can be looked at; which do."""
-    first, end = span
-    if here.buffer is None or len(here.buffer) < end - first:
+    """The rows that lie whole in a stretch of memory that can be looked at, by where they start; which do."""
+    width = rows.shape[1]
+    if here.buffer is None or len(here.buffer) < width:
         return np.zeros(len(which), dtype=np.bool_)
-    places = (nodes - np.uint64(here.start)).astype(np.int64) + first
-    whole: NDArray[np.bool_] = (places >= 0) & (places + (end - first) <= len(here.buffer))
-    windows = sliding_window_view(np.frombuffer(here.buffer, dtype=np.uint8), end - first)
+    places = (starts - np.uint64(here.start)).astype(np.int64)
+    whole: NDArray[np.bool_] = places + width <= len(here.buffer)
+    windows = sliding_window_view(np.frombuffer(here.buffer, dtype=np.uint8), width)
     rows[which[whole]] = windows[places[whole]]
     return whole
 
 
-def _read(address: VirtAddr, rows: NDArray[np.uint8], index: int, memory: PagedMemory) -> bool:
+def _read(read: Callable[[VirtAddr, int], bytes], address: int, rows: NDArray[np.uint8], index: int) -> bool:
     """One row by itself; whether it could be read."""
     try:
-        rows[index] = np.frombuffer(memory.read_near(address, rows.shape[1]), dtype=np.uint8)
+        rows[index] = np.frombuffer(read(VirtAddr(address), rows.shape[1]), dtype=np.uint8)
     except MemoryUnavailable:
         return False
     return True

@@ -1,0 +1,80 @@
+"""Collections, bound to a kernel: which shape was written, what their elements are, and every expression compiled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+from gdbext.profile.binding.binder import Binder
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.collections import LARGEST, Collection
+from gdbext.profile.language.keys import Source
+from gdbext.symbols.model import Type
+
+_SHAPES = (
+    ("entries", "count"),
+    ("entries", "until"),
+    ("head", "next"),
+    ("tree", "left", "right"),
+    ("at",),
+)
+_TELLING = ("entries", "count", "until", "head", "next", "tree", "left", "right", "at")
+_ABOUT_LINKS = ("next", "left", "right")
+
+
+def bind_collection(
+    binder: Binder, described: Collection[Source], outer: Type | None = None, *, or_none: bool = False
+) -> Collection[Expression]:
+    """A collection within an element of type ``outer``, if it is in one; ``or_none``: it need not be one at all.
+
+    ``element`` is `VOID` where the type cannot be told, which is a problem with the binder, and None where it is none.
+    """
+    written = tuple(name for name in _TELLING if getattr(described, name) is not None)
+    if not 0 < described.most <= LARGEST:
+        binder.problem(described.where, f"'most' is {described.most}, which is not from 1 to {LARGEST}")
+    if written not in _SHAPES and (written or not or_none):
+        binder.problem(described.where, _wrong(written))
+    start = described.entries or described.head or described.tree or described.at
+    element = None if start is None else _element(binder, described, start, outer)
+    made: dict[str, Any] = {"element": element}
+    for name in ("entries", "count", "head", "tree", "at", "terminator"):
+        if (source := getattr(described, name)) is not None:
+            made[name] = binder.in_context(source, outer)
+    for name in ("until", "next", "left", "right", "when"):
+        if (source := getattr(described, name)) is not None:
+            made[name] = binder.in_context(source, element, None if name in _ABOUT_LINKS else outer)
+    if described.link_offset is not None:
+        binder.constant(described.link_offset)
+        made["link_offset"] = binder.expression(described.link_offset)
+    if described.each is not None:
+        if element is None:
+            binder.problem(described.each.where, "'each' is about the elements of a collection, and there is none")
+        made["each"] = bind_collection(binder, described.each, element)
+    return cast(Collection[Expression], replace(described, node=None, **made))
+
+
+def context(bound: Collection[Expression]) -> tuple[Type | None, Type | None]:
+    """What is said of its elements is about this type; and the one of what they are nested in, if anything."""
+    return (bound.element, None) if bound.each is None else _inner(bound.element, bound.each)
+
+
+def _inner(outer: Type | None, bound: Collection[Expression]) -> tuple[Type | None, Type | None]:
+    return (bound.element, outer) if bound.each is None else _inner(bound.element, bound.each)
+
+
+def _element(binder: Binder, described: Collection[Source], start: Source, outer: Type | None) -> Type:
+    """The type of an element: the one that is named, or what leads to it points to."""
+    if isinstance(described.node, Source):
+        return binder.type_named(described.node)
+    return binder.element(start, binder.in_context(start, outer))
+
+
+def _wrong(written: tuple[str, ...]) -> str:
+    """What is wrong with keys that together are no shape of a collection."""
+    if any(name in written for name in ("tree", "left", "right")):
+        return "a tree needs 'tree', 'left' and 'right', and none of the keys of arrays and lists"
+    if "at" in written:
+        return "'at' is a single element: it does not go together with the keys of arrays and lists"
+    if "until" in written:
+        return "'until' ends an array: it needs 'entries', and stands in the place of 'count'"
+    return "either 'entries' and 'count' are needed, or 'head' and 'next'"
