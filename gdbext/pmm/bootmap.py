@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 from gdbext.errors import DescriptionError, MemoryUnavailable
 from gdbext.machine.memory import VirtualMemory
-from gdbext.profile.binding.bind import BoundArray, BoundBootMap
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.ranges import BootMap as Described
+from gdbext.profile.language.ranges import PhysicalRanges
+from gdbext.structures.collections import Rows, read
 from gdbext.structures.unread import Unread
-from gdbext.units import PhysAddr, VirtAddr
+from gdbext.units import PhysAddr
 
-MOST_ENTRIES = 4096
-"""A map of more entries than this is taken for a torn count."""
+BoundBootMap = Described[Expression]
 
 
 @dataclass(frozen=True)
@@ -44,31 +46,39 @@ class BootMap:
 
 def read_boot_map(bound: BoundBootMap, memory: VirtualMemory) -> BootMap | Unread:
     """The map that a profile describes, its ranges in the kernel's own order."""
+    later = bound.reclaimable
     try:
-        kinds = [(bound.type.evaluate(memory, entry), ram) for entry, ram in _entries(bound.ranges, memory)]
-        later = bound.reclaimable
+        entries = read_entries(bound, memory)
         reclaimed = later is not None and bool(later.when.evaluate(memory))
-        now = (*bound.usable, *(later.types if later and reclaimed else ()))
-        usable = tuple(ram for kind, ram in kinds if kind in now)
-        waiting = tuple(ram for kind, ram in kinds if later and not reclaimed and kind in later.types)
-        reserved = tuple(ram for _, ram in _entries(bound.reserved, memory)) if bound.reserved else ()
+        reserved = () if bound.reserved is None else _ranges(bound.reserved, memory, {})[0]
     except (MemoryUnavailable, DescriptionError) as error:
         return Unread("boot map", "ranges", str(error), absent=False)
+    at_once, in_time = _types(bound.usable), _types(later.types if later else ())
+    usable = _of_types(entries, at_once | in_time if reclaimed else at_once)
     if not usable:
-        return Unread("boot map", "ranges", f"no usable range in it ({bound.ranges.count.text} ranges)", absent=True)
-    entries = tuple(BootEntry(ram.base, ram.end, kind) for kind, ram in kinds)
+        return Unread("boot map", "ranges", f"none of its {len(entries)} ranges is usable", absent=True)
+    waiting = () if reclaimed else _of_types(entries, in_time)
     return BootMap(usable, reserved, waiting, later.when.text if later else "", entries)
 
 
-def _entries(array: BoundArray, memory: VirtualMemory) -> list[tuple[VirtAddr, BootRange]]:
-    """Each entry's address with the range that it holds."""
-    count = array.count.evaluate(memory)
-    if not 0 <= count <= MOST_ENTRIES:
-        raise MemoryUnavailable(f"{array.count.text} is {count}, which cannot be a number of ranges")
-    start = array.entries.evaluate(memory)
-    found = []
-    for index in range(count):
-        entry = VirtAddr(start + index * array.stride)
-        base = array.base.evaluate(memory, entry)
-        found.append((entry, BootRange(PhysAddr(base), PhysAddr(base + array.length.evaluate(memory, entry)))))
-    return found
+def read_entries(bound: BoundBootMap, memory: VirtualMemory) -> tuple[BootEntry, ...]:
+    """The ranges of the map with their types. Raises MemoryUnavailable when it cannot be read as a whole."""
+    ranges, rows = _ranges(bound, memory, {"type": bound.type})
+    return tuple(BootEntry(ram.base, ram.end, kind) for ram, kind in zip(ranges, rows["type"].tolist(), strict=True))
+
+
+def _ranges(
+    bound: PhysicalRanges[Expression], memory: VirtualMemory, more: dict[str, Expression]
+) -> tuple[tuple[BootRange, ...], Rows]:
+    """Physical ranges, and what else is asked of them."""
+    rows = read(bound.collection, memory, {"base": bound.base, "length": bound.length, **more}, "ranges").whole()
+    both = zip(rows["base"].tolist(), rows["length"].tolist(), strict=True)
+    return tuple(BootRange(PhysAddr(base), PhysAddr(base + length)) for base, length in both), rows
+
+
+def _types(constants: tuple[Expression, ...]) -> set[int | None]:
+    return {expression.constant for expression in constants}
+
+
+def _of_types(entries: tuple[BootEntry, ...], types: set[int | None]) -> tuple[BootRange, ...]:
+    return tuple(BootRange(entry.base, entry.end) for entry in entries if entry.type in types)

@@ -4,8 +4,6 @@ The tables are reached through the very map that they describe. So it is proved 
 the root table: what the debugger shows at ``base + root`` must be a tree that translates that address to ``root``.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from gdbext.errors import DescriptionError, MemoryUnavailable
@@ -13,9 +11,8 @@ from gdbext.machine.cpu import CpuState
 from gdbext.machine.directmap import EVERYWHERE, DirectMapMemory, ram_by_kind
 from gdbext.machine.memory import RamMap, RamRange, VirtualMemory
 from gdbext.machine.source import DirectMap
-from gdbext.pmm.bootmap import MOST_ENTRIES, read_boot_map
-from gdbext.profile.binding.bind import BoundBootMap, BoundProfile
-from gdbext.structures.unread import Unread
+from gdbext.pmm.bootmap import BoundBootMap, read_entries
+from gdbext.profile.binding.bind import BoundProfile
 from gdbext.units import WORD_MASK, PhysAddr, VirtAddr, hex_address
 from gdbext.x86.modes import paging_mode
 from gdbext.x86.runs import Runs, merged
@@ -65,20 +62,12 @@ def _image(
 
 
 def _ram_of(bound: BoundBootMap, virtual: VirtualMemory, must_be_ram: list[PhysAddr]) -> RamMap:
-    ranges = []
-    for kind in _kinds(bound, virtual):
-        found = read_boot_map(replace(bound, usable=(kind,), reclaimable=None, reserved=None), virtual)
-        if isinstance(found, Unread):
-            raise MemoryUnavailable(f"the boot map cannot be read: {found.why}")
-        ranges += [(ram.base, ram.end, kind) for ram in found.usable]
-    return ram_by_kind(ranges, bound.usable, must_be_ram)
-
-
-def _kinds(bound: BoundBootMap, virtual: VirtualMemory) -> list[int]:
-    """The kinds of memory that the boot map lists."""
-    start, count = bound.ranges.entries.evaluate(virtual), bound.ranges.count.evaluate(virtual)
-    entries = (VirtAddr(start + index * bound.ranges.stride) for index in range(min(count, MOST_ENTRIES)))
-    return sorted({bound.type.evaluate(virtual, entry) for entry in entries})
+    try:
+        entries = read_entries(bound, virtual)
+    except MemoryUnavailable as error:
+        raise MemoryUnavailable(f"the boot map cannot be read: {error}") from error
+    ranges = [(entry.base, entry.end, entry.type) for entry in entries]
+    return ram_by_kind(ranges, tuple(usable.constant or 0 for usable in bound.usable), must_be_ram)
 
 
 def _all_that_is_mapped(memory: DirectMapMemory, cpu: CpuState, base: VirtAddr) -> RamMap:

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 from gdbext.errors import DescriptionError, MemoryUnavailable
 from gdbext.machine.memory import VirtualMemory
-from gdbext.pmm.snapshot import elements
-from gdbext.profile.binding.bind import BoundZones
+from gdbext.profile.expressions.expression import Expression
+from gdbext.profile.language.ranges import Zones
+from gdbext.structures.collections import read
 from gdbext.structures.unread import Unread
 from gdbext.units import PhysAddr, hex_address
-
-MOST_ZONES = 256
 
 
 @dataclass(frozen=True)
@@ -21,15 +20,13 @@ class Zone:
     end: PhysAddr
 
 
-def read_zones(bound: BoundZones, memory: VirtualMemory) -> tuple[Zone, ...] | Unread:
+def read_zones(bound: Zones[Expression], memory: VirtualMemory) -> tuple[Zone, ...] | Unread:
     """The zones that a profile describes."""
     try:
-        count = bound.count.evaluate(memory)
-        places = elements(bound.entries.evaluate(memory), count, bound.stride, bound.count.text, MOST_ZONES)
-        found = [(bound.start.evaluate(memory, at), bound.end.evaluate(memory, at)) for at in places]
+        rows = read(bound.collection, memory, {"start": bound.start, "end": bound.end}, "zones").whole()
     except (MemoryUnavailable, DescriptionError) as error:
         return Unread("zones", "ranges", str(error), absent=False)
     return tuple(
         Zone(bound.names[i] if i < len(bound.names) else hex_address(start), PhysAddr(start), PhysAddr(end))
-        for i, (start, end) in enumerate(found)
+        for i, (start, end) in enumerate(zip(rows["start"].tolist(), rows["end"].tolist(), strict=True))
     )

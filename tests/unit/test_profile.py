@@ -178,7 +178,9 @@ def test_every_key(symbols: ElfSymbols) -> None:
     assert bound.image is not None
     assert bound.image.end.text == "&_end"
     assert bound.boot_map is not None
-    assert (bound.boot_map.usable, bound.boot_map.ranges.stride) == ((1, 7), 24)
+    assert bound.boot_map.collection.element is not None
+    usable = tuple(expression.constant for expression in bound.boot_map.usable)
+    assert (usable, bound.boot_map.collection.element.size) == ((1, 7), 24)
     main, other = bound.pmm
     assert isinstance(main, Bitmap)
     assert isinstance(other, Bitmap)

@@ -9,88 +9,35 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gdbext.errors import ProfileError
 from gdbext.profile.binding.binder import Binder
+from gdbext.profile.binding.collections import bind_elements
 from gdbext.profile.binding.heaps import BoundHeap, bind_heap
 from gdbext.profile.binding.owners import bind_buffers, bind_held, bind_page_records, detected
 from gdbext.profile.binding.physical import BoundPmm, bind_pmm
-from gdbext.profile.binding.pointers import bind_roots
+from gdbext.profile.binding.ranges import bind_boot_map
 from gdbext.profile.expressions.expression import Expression
-from gdbext.profile.language.keys import Range, Source
+from gdbext.profile.language.keys import Range, Table
 from gdbext.profile.language.owners import Buffers, Held, PageRecords
 from gdbext.profile.language.physical import Buddy, FreeLists
-from gdbext.profile.language.pointers import RootRanges
+from gdbext.profile.language.pointers import ROOTS, RootRanges
+from gdbext.profile.language.ranges import ZONES, BootMap, Zones
 from gdbext.profile.language.schema import (
     KINDS,
     NAMED,
-    BootMap,
     Checks,
     Handled,
     Kernel,
     Known,
     Profile,
-    Reclaimable,
-    Reserved,
-    Zones,
 )
-from gdbext.symbols.model import Detail, Symbols, Type
+from gdbext.symbols.model import Detail, Symbols
 from gdbext.symbols.wrapped import RememberedSymbols
 
 _D = TypeVar("_D")
 _B = TypeVar("_B")
-
-
-@dataclass(frozen=True)
-class BoundArray:
-    """An array of ``count`` structs at ``entries``, each a physical range and ``stride`` bytes after the one before.
-
-    ``base`` (a physical address) and ``length`` (in bytes) are about one entry, of type ``element``.
-    """
-
-    entries: Expression
-    count: Expression
-    element: Type
-    stride: int
-    base: Expression
-    length: Expression
-
-
-@dataclass(frozen=True)
-class BoundReclaimable:
-    """Types of memory that are for free use ``when`` that is not 0."""
-
-    types: tuple[int, ...]
-    when: Expression
-
-
-@dataclass(frozen=True)
-class BoundBootMap:
-    """The firmware's ranges; ``type`` is about one of them, ``usable`` holds the types for free use.
-
-    ``reclaimable`` are types that come to be so, ``reserved`` the ranges that the kernel keeps for itself.
-    """
-
-    where: str
-    ranges: BoundArray
-    type: Expression
-    usable: tuple[int, ...]
-    reclaimable: BoundReclaimable | None
-    reserved: BoundArray | None
-
-
-@dataclass(frozen=True)
-class BoundZones:
-    """Ranges of physical memory, an array; ``start`` and ``end`` (exclusive) are about one element."""
-
-    where: str
-    entries: Expression
-    count: Expression
-    stride: int
-    start: Expression
-    end: Expression
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -123,9 +70,9 @@ class BoundProfile:
     kernel: Kernel
     direct_map: Expression | None
     image: Range[Expression] | None
-    boot_map: BoundBootMap | None
+    boot_map: BootMap[Expression] | None
     exception: BoundException | None
-    zones: BoundZones | None
+    zones: Zones[Expression] | None
     page_records: PageRecords[Expression] | None
     dma: tuple[Buffers[Expression], ...]
     held: tuple[Held[Expression], ...]
@@ -185,13 +132,13 @@ class _Binder(Binder):
             profile.kernel,
             self._sound(address.direct_map, self.expression),
             self._sound(address.image, self.range),
-            self._sound(profile.boot_map, self._boot_map),
+            self._sound(profile.boot_map, partial(bind_boot_map, self)),
             self._sound(profile.exception, self._exception),
-            self._sound(profile.zones, self._zones),
+            self._sound(profile.zones, partial(self._elements, ZONES)),
             self._sound(next(iter(detected(self, profile.page_records)), None), partial(bind_page_records, self)),
             self._all(detected(self, *profile.dma), partial(bind_buffers, self)),
             self._all(detected(self, *profile.held), partial(bind_held, self)),
-            self._all(detected(self, *profile.roots), partial(bind_roots, self)),
+            self._all(detected(self, *profile.roots), partial(self._elements, ROOTS)),
             self._all(profile.pmm, partial(bind_pmm, self)),
             self._all(profile.heap, partial(bind_heap, self)),
             profile.checks,
@@ -213,33 +160,12 @@ class _Binder(Binder):
         made = make(described)
         return made if len(self.problems) == before else None
 
+    def _elements(self, table: Table, described: Any) -> Any:
+        """A table that is about the elements of a collection, and says no more."""
+        return bind_elements(self, described, table.keys)
+
     def _known(self, described: Known) -> BoundKnown:
         return BoundKnown(described.id, self.maybe(described.address), described.reason)
-
-    def _boot_map(self, described: BootMap) -> BoundBootMap:
-        ranges = self._array(described)
-        return BoundBootMap(
-            described.where,
-            ranges,
-            self.about(described.type, ranges.element),
-            self._constants(described.usable),
-            self._reclaimable(described.reclaimable) if described.reclaimable else None,
-            self._array(described.reserved) if described.reserved else None,
-        )
-
-    def _constants(self, sources: tuple[Source, ...]) -> tuple[int, ...]:
-        return tuple(self.constant(source) for source in sources)
-
-    def _reclaimable(self, described: Reclaimable) -> BoundReclaimable:
-        return BoundReclaimable(self._constants(described.types), self.expression(described.when))
-
-    def _zones(self, described: Zones) -> BoundZones:
-        entries = self.expression(described.entries)
-        element = self.element(described.entries, entries)
-        start, end = (self.about(source, element) for source in (described.start, described.end))
-        return BoundZones(
-            described.where, entries, self.expression(described.count), element.size, start, end, described.names
-        )
 
     def _exception(self, described: Handled) -> BoundException:
         return BoundException(
@@ -251,9 +177,3 @@ class _Binder(Binder):
             self.maybe(described.rip),
             self.maybe(described.flags),
         )
-
-    def _array(self, described: BootMap | Reserved) -> BoundArray:
-        entries = self.expression(described.entries)
-        element = self.element(described.entries, entries)
-        base, length = (self.about(source, element) for source in (described.base, described.length))
-        return BoundArray(entries, self.expression(described.count), element, element.size, base, length)

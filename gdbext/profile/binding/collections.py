@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from gdbext.profile.binding.binder import Binder
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.collections import LARGEST, Collection
-from gdbext.profile.language.keys import Source
+from gdbext.profile.language.keys import Form, Key, Source
 from gdbext.symbols.model import Type
+
+_R = TypeVar("_R", bound=Any)
 
 _SHAPES = (
     ("entries", "count"),
@@ -51,6 +54,16 @@ def bind_collection(
             binder.problem(described.each.where, "'each' is about the elements of a collection, and there is none")
         made["each"] = bind_collection(binder, described.each, element)
     return cast(Collection[Expression], replace(described, node=None, **made))
+
+
+def bind_elements(binder: Binder, described: _R, keys: Sequence[Key]) -> _R:
+    """A record about the elements of a collection, with all expressions compiled; tables in it stay as they are.
+
+    Its keys are ``keys``, among them those of the collection.
+    """
+    (key,) = (key for key in keys if key.form is Form.COLLECTION)
+    bound = bind_collection(binder, getattr(described, key.name), or_none=not key.required)
+    return replace(binder.record(described, keys, *context(bound)), **{key.name: bound})
 
 
 def context(bound: Collection[Expression]) -> tuple[Type | None, Type | None]:

@@ -126,11 +126,5 @@ RANGE = (
     expression("start", "first virtual address", required=True),
     expression("end", "virtual address behind the last", required=True),
 )
-ARRAY = (
-    expression("entries", "the array, or a pointer to its first entry", required=True),
-    expression("count", "number of entries", required=True),
-    node("base", "physical address of the range", required=True),
-    node("length", "its size in bytes", required=True),
-)
 READY = expression("ready", "true (not 0) once the kernel has set the manager up; before, nothing is checked")
 LOCK = expression("lock", "true (not 0) while the manager is being changed: findings are then in flux")

@@ -12,10 +12,11 @@ from types import MappingProxyType
 
 from gdbext.profile.language.all_heaps import HEAP_KINDS, HeapSource
 from gdbext.profile.language.collections import ARRAY_KEYS, COLLECTION_KEYS, Collection
-from gdbext.profile.language.keys import ARRAY, RANGE, Form, Key, Range, Source, Table, expression, node
+from gdbext.profile.language.keys import RANGE, Form, Key, Range, Source, Table, expression
 from gdbext.profile.language.owners import BUFFERS, HELD, PAGE_RECORDS, Buffers, Held, PageRecords
 from gdbext.profile.language.physical import PMM_KINDS, PmmSource
 from gdbext.profile.language.pointers import ROOTS, RootRanges
+from gdbext.profile.language.ranges import BOOT_MAP, ZONES, BootMap, Zones
 
 
 @dataclass(frozen=True)
@@ -34,51 +35,6 @@ class Address:
 
     direct_map: Source | None
     image: Range[Source] | None
-    where: str = ""
-
-
-@dataclass(frozen=True)
-class Reserved:
-    """An array of physical ranges that the kernel keeps for itself."""
-
-    entries: Source
-    count: Source
-    base: Source
-    length: Source
-
-
-@dataclass(frozen=True)
-class Reclaimable:
-    """Types of memory that become usable ``when`` the kernel has saved what lies there."""
-
-    types: tuple[Source, ...]
-    when: Source
-
-
-@dataclass(frozen=True)
-class BootMap:
-    """The memory map that the boot loader handed over."""
-
-    entries: Source
-    count: Source
-    base: Source
-    length: Source
-    type: Source
-    usable: tuple[Source, ...]
-    reclaimable: Reclaimable | None
-    reserved: Reserved | None
-    where: str = ""
-
-
-@dataclass(frozen=True)
-class Zones:
-    """Physical ranges that the kernel tells apart, as an array; ``names`` by index."""
-
-    entries: Source
-    count: Source
-    start: Source
-    end: Source
-    names: tuple[str, ...]
     where: str = ""
 
 
@@ -124,9 +80,9 @@ class Profile:
     title: str
     kernel: Kernel
     address: Address
-    boot_map: BootMap | None
+    boot_map: BootMap[Source] | None
     exception: Handled | None
-    zones: Zones | None
+    zones: Zones[Source] | None
     page_records: PageRecords[Source] | None
     dma: tuple[Buffers[Source], ...]
     held: tuple[Held[Source], ...]
@@ -158,43 +114,6 @@ ADDRESS = Table(
         ),
     ),
     Address,
-)
-BOOT_MAP = Table(
-    "The memory map from the boot loader: an array of structs. In `base`, `length` and `type` the node is one entry.",
-    (
-        *ARRAY,
-        node("type", "what kind of memory it is", required=True),
-        Key("usable", Form.EXPRESSIONS, "the values of `type` that mean memory for free use", required=True),
-        Key(
-            "reclaimable",
-            Form.TABLE,
-            "memory for free use once the kernel has saved what the firmware or the loader keeps there: ACPI's tables",
-            keys=(
-                Key("types", Form.EXPRESSIONS, "the values of `type` that mean such memory", required=True),
-                expression("when", "true (not 0) from when on it may be handed out", required=True),
-            ),
-            record=Reclaimable,
-        ),
-        Key(
-            "reserved",
-            Form.TABLE,
-            "an array of ranges that the kernel keeps for itself, usable or not: its image, modules, low memory",
-            keys=ARRAY,
-            record=Reserved,
-        ),
-    ),
-    BootMap,
-)
-ZONES = Table(
-    "Ranges of physical memory that the kernel tells apart, such as what old devices can reach: an array of structs.",
-    (
-        expression("entries", "the array, or a pointer to its first zone", required=True),
-        expression("count", "number of zones", required=True),
-        node("start", "a zone's first physical address", required=True),
-        node("end", "the physical address behind its last", required=True),
-        Key("names", Form.TEXTS, "what to call them", default=()),
-    ),
-    Zones,
 )
 EXCEPTION = Table(
     "The exception that the kernel is handling, or reported last: `vmfault` takes the error code from here.",
@@ -304,7 +223,9 @@ def _rows(key: Key, prefix: str) -> list[str]:
     default = "required" if key.required else "" if plain is None else f"`{str(plain).lower()}`"
     if key.form is Form.COLLECTION and (not key.inline or len(key.keys) > len(ARRAY_KEYS)):
         most = next(below.default for below in key.keys if below.name == "most")
-        title = "[keys of a collection](#a-collection) |" if key.inline else f"`{name}` | [a collection](#a-collection)"
+        title = f"`{name}` | [a collection](#a-collection)"
+        if key.inline:
+            title = "[keys of a collection](#a-collection)" + (f" in `{prefix[:-1]}` |" if prefix else " |")
         return [f"| {title} | {default} | {key.doc}" + (f"; `most` is {most} |" if most else " |")]
     if key.inline:
         return [row for below in key.keys for row in _rows(below, prefix)]
