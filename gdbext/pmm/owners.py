@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,16 +10,14 @@ from numpy.typing import NDArray
 
 from gdbext.errors import DescriptionError, MemoryUnavailable
 from gdbext.machine.memory import RamMap
-from gdbext.pmm.snapshot import places_of
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.owners import Buffers, Held
+from gdbext.structures.collections import read
 from gdbext.structures.unread import NOT_YET, Unread
 from gdbext.symbols.model import Kind
-from gdbext.units import FRAME_SIZE, WORD_MASK, PhysAddr, VirtAddr
+from gdbext.units import FRAME_SIZE, WORD_MASK, PhysAddr, VirtAddr, hex_address
 from gdbext.x86.virtual import PagedMemory
 
-MOST_BUFFERS = 1 << 16
-MOST_HELD = 1 << 20
 LONGEST_NAME = 64
 
 
@@ -77,46 +76,65 @@ class BuffersSnapshot:
 
 @dataclass(frozen=True)
 class HeldSnapshot:
-    """Frames that are kept in an array: their physical addresses, in its order; each element is ``stride`` bytes."""
+    """Frames that somebody keeps: their physical addresses, in order, and where it is written that they are kept.
+
+    ``text`` is the array that they are in, None where it is something else.
+    """
 
     table: str
-    text: str
-    at: VirtAddr
-    stride: int
+    text: str | None
+    places: NDArray[np.uint64]
     frames: NDArray[np.uint64]
     frame_size: int
     in_flux: bool
+
+    def element(self, index: int) -> str:
+        """Where one of them is written, in words."""
+        if self.text is not None:
+            return f"{self.text}[{index}]"
+        return f"the element at {hex_address(int(self.places[index]))}"
 
 
 def read_buffers(described: Buffers[Expression], memory: PagedMemory, ram: RamMap) -> BuffersSnapshot | Unread:
     """The buffers that a profile describes, of a machine with this RAM."""
     buffers: list[Buffer] = []
-    broken: str | None = None
     try:
         if described.ready is not None and not described.ready.evaluate(memory):
             return Unread(described.table, "dma", NOT_YET, absent=True)
         in_flux = bool(described.lock and described.lock.evaluate(memory))
     except (MemoryUnavailable, DescriptionError) as error:
         return Unread(described.table, "dma", str(error), absent=False)
+    names = ("physical", "size", "align", "limit", "boundary", "address")
     try:
-        for at in places_of(described, memory, "buffers", MOST_BUFFERS):
-            if described.live is None or described.live.evaluate(memory, at):
-                buffers.append(_buffer(described, memory, ram, at))
+        rows = read(described.collection, memory, {name: getattr(described, name) for name in names}, "buffers")
+        broken, rows = rows.trouble, rows.sound()
+        for at, *values in zip(rows.nodes.tolist(), *(rows[name].tolist() for name in rows.columns), strict=True):
+            numbers = dict(zip(rows.columns, values, strict=True))
+            buffers.append(_buffer(described, memory, ram, VirtAddr(at), numbers))
     except (MemoryUnavailable, DescriptionError) as error:
         broken = str(error)
     return BuffersSnapshot(described.table, tuple(buffers), broken, in_flux)
 
 
-def _buffer(described: Buffers[Expression], memory: PagedMemory, ram: RamMap, at: VirtAddr) -> Buffer:
-    physical = PhysAddr(described.physical.evaluate(memory, at) & WORD_MASK)
-    size = described.size.evaluate(memory, at)
+def _buffer(
+    described: Buffers[Expression], memory: PagedMemory, ram: RamMap, at: VirtAddr, numbers: Mapping[str, int]
+) -> Buffer:
+    """The buffer whose record lies at an address and says these numbers."""
+    physical, size = PhysAddr(numbers["physical"] & WORD_MASK), numbers["size"]
     in_ram = size > 0 and int(ram.first_outside(np.array([physical], dtype=np.uint64))[0]) >= physical + size
-    wishes = (described.align, described.limit, described.boundary)
-    align, limit, boundary = (wish.evaluate(memory, at) if wish else 0 for wish in wishes)
-    address = VirtAddr(described.address.evaluate(memory, at) & WORD_MASK) if described.address else None
-    pieces = None if address is None else _pieces(memory, address, size if in_ram else 0)
-    name = _text(described.name, memory, at) if described.name else ""
-    return Buffer(name or described.table, at, physical, size, in_ram, align, limit, boundary, address, pieces)
+    address = VirtAddr(numbers["address"] & WORD_MASK) if "address" in numbers else None
+    return Buffer(
+        name=(_text(described.name, memory, at) if described.name else "") or described.table,
+        at=at,
+        physical=physical,
+        size=size,
+        in_ram=in_ram,
+        align=numbers.get("align", 0),
+        limit=numbers.get("limit", 0),
+        boundary=numbers.get("boundary", 0),
+        address=address,
+        pieces=None if address is None else _pieces(memory, address, size if in_ram else 0),
+    )
 
 
 def _pieces(memory: PagedMemory, address: VirtAddr, size: int) -> tuple[Piece, ...]:
@@ -142,38 +160,17 @@ def _text(name: Expression, memory: PagedMemory, at: VirtAddr) -> str:
 
 
 def read_held(described: Held[Expression], memory: PagedMemory) -> HeldSnapshot | Unread:
-    """The frames that a profile says are kept in an array."""
+    """The frames that a profile says are kept somewhere."""
     try:
         if described.ready is not None and not described.ready.evaluate(memory):
             return Unread(described.table, "held", NOT_YET, absent=True)
-        return _held(described, memory)
+        rows = read(described.collection, memory, {"frame": described.frame}, "elements").whole()
+        in_flux = bool(described.lock and described.lock.evaluate(memory))
     except (MemoryUnavailable, DescriptionError) as error:
         return Unread(described.table, "held", str(error), absent=False)
-
-
-def _held(described: Held[Expression], memory: PagedMemory) -> HeldSnapshot:
-    count, at = described.count.evaluate(memory), VirtAddr(described.entries.evaluate(memory))
-    array = described.entries.type
-    room = array.count if array.kind is Kind.ARRAY and array.count else MOST_HELD
-    if not 0 <= count <= room:
-        raise MemoryUnavailable(f"{described.count.text} is {count}, but {described.entries.text} has room for {room}")
-    stride = described.element.size if described.element else 0
-    assert described.frame is not None  # the binder has seen to it
-    if described.frame.flat is None:
-        values = [described.frame.evaluate(memory, at + i * stride) for i in range(count)]
-        found = np.array([value & WORD_MASK for value in values], dtype=np.uint64)
-    else:
-        data = np.frombuffer(memory.read(at, count * stride), dtype=np.uint8)
-        offsets = np.arange(count, dtype=np.int64) * stride
-        found = described.frame.flat.evaluate_array(data, offsets, np.uint64(at) + offsets.astype(np.uint64))
     unit = described.frame_size if described.unit == "frame" else 1
-    frames = np.minimum(found.astype(np.uint64), np.uint64(WORD_MASK // unit)) * np.uint64(unit)
-    return HeldSnapshot(
-        described.table,
-        described.entries.text,
-        at,
-        stride,
-        frames,
-        described.frame_size,
-        bool(described.lock and described.lock.evaluate(memory)),
-    )
+    frames = np.minimum(rows["frame"].astype(np.uint64), np.uint64(WORD_MASK // unit)) * np.uint64(unit)
+    source = described.collection
+    in_turn = source.entries is not None and source.when is None and source.each is None
+    text = source.entries.text if source.entries is not None and in_turn else None
+    return HeldSnapshot(described.table, text, rows.nodes, frames, described.frame_size, in_flux)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from gdbext.pmm.frames import FrameSet
 from gdbext.pmm.snapshot import Place, sensible_count
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.owners import PageRecords
+from gdbext.structures.collections import Rows, read
 from gdbext.structures.unread import NOT_YET, Unread
 from gdbext.units import PhysAddr, VirtAddr, hex_address
 
@@ -60,14 +61,14 @@ class Block:
 class PageRecordsSnapshot:
     """All records at one stop, numbered as frames are from physical address ``base`` on.
 
-    ``data`` are the records' bytes; the first lies at ``place.start``.
+    ``rows`` has what they say; the first lies at ``place.start``.
     """
 
     described: PageRecords[Expression]
     base: PhysAddr
     count: int
     place: Place
-    data: NDArray[np.uint8]
+    rows: Rows
     in_flux: bool
 
     @property
@@ -82,13 +83,13 @@ class PageRecordsSnapshot:
     @cached_property
     def free(self) -> FrameSet | None:
         """The frames whose records say that they are free; None when records do not tell."""
-        flags = self._column(self.described.free)
+        flags = self.rows.get("free")
         return None if flags is None else FrameSet(np.packbits(flags != 0, bitorder="little"), self.count)
 
     @cached_property
     def single(self) -> FrameSet | None:
         """The frames whose records count one reference; None when records do not count them."""
-        counts = self._column(self.described.references)
+        counts = self.rows.get("references")
         return None if counts is None else FrameSet(np.packbits(counts == 1, bitorder="little"), self.count)
 
     def numbered_from(self, base: PhysAddr, count: int, frames: FrameSet | None) -> FrameSet | None:
@@ -115,7 +116,7 @@ class PageRecordsSnapshot:
         number = (address - self.base) // self.frame_size
         if not 0 <= number < self.count:
             return None
-        at = VirtAddr(self.place.start + number * self._stride)
+        at = VirtAddr(int(self.rows.nodes[number]))
         free = _value(self.described.free, memory, at)
         return PageRecord(
             at=at,
@@ -128,7 +129,7 @@ class PageRecordsSnapshot:
 
     def broken_blocks(self) -> Iterator[Block]:
         """The blocks that are neither free nor in use as a whole."""
-        order = self._column(self.described.order)
+        order = self.rows.get("order")
         if order is None:
             return
         used = order > 0
@@ -166,20 +167,6 @@ class PageRecordsSnapshot:
     def _flags(self, frames: FrameSet) -> NDArray[np.bool_]:
         return np.unpackbits(frames.packed, count=self.count, bitorder="little").view(np.bool_)
 
-    @property
-    def _stride(self) -> int:
-        return self.described.element.size if self.described.element else 0
-
-    def _column(self, expression: Expression | None) -> NDArray[Any] | None:
-        """An expression's value in every record."""
-        if expression is None or expression.flat is None:
-            return None
-        places = None
-        if expression.flat.uses_address:
-            number = np.arange(self.count, dtype=np.uint64)
-            places = np.uint64(self.place.start) + number * np.uint64(self._stride)
-        return expression.flat.evaluate_array(self.data, range(0, self.count * self._stride, self._stride), places)
-
     def _type_name(self, memory: VirtualMemory, at: VirtAddr) -> str | None:
         value = _value(self.described.type, memory, at)
         if value is None or self.described.type is None:
@@ -213,16 +200,20 @@ def read_page_records(
 def _read(described: PageRecords[Expression], memory: VirtualMemory, ram: RamMap) -> PageRecordsSnapshot | None:
     if described.ready is not None and not described.ready.evaluate(memory):
         return None
-    at, count = VirtAddr(described.entries.evaluate(memory)), described.count.evaluate(memory)
+    array = described.collection
+    assert array.entries is not None  # it can be nothing else
+    assert array.count is not None
+    at, count = VirtAddr(array.entries.evaluate(memory)), array.count.evaluate(memory)
     if not at and not count:
         return None
-    sensible_count(count, described.count.text, described.frame_size, ram)
-    size = count * (described.element.size if described.element else 0)
+    sensible_count(count, array.count.text, described.frame_size, ram)
+    asked = {"free": described.free, "references": described.references, "order": described.order}
+    rows = read(replace(array, most=count), memory, asked, "records").whole()
     return PageRecordsSnapshot(
         described,
         PhysAddr(described.base.evaluate(memory)),
         count,
-        Place(at, size, "the records about frames"),
-        np.frombuffer(memory.read(at, size), dtype=np.uint8),
+        Place(at, count * (array.element.size if array.element else 0), "the records about frames"),
+        rows,
         bool(described.lock and described.lock.evaluate(memory)),
     )

@@ -74,8 +74,9 @@ class Rows:
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self.columns[name]
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.columns
+    def get(self, name: str) -> NDArray[Any] | None:
+        """A column, None when it was not asked for."""
+        return self.columns.get(name)
 
     @property
     def trouble(self) -> str | None:

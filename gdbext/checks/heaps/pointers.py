@@ -94,7 +94,8 @@ def _of_profile(described: RootRanges[Expression], memory: PagedMemory) -> list[
     """The ranges that one table of the profile names. Raises MemoryUnavailable, DescriptionError."""
     asked = {"start": described.start, "end": described.end, "stack": described.stack}
     rows = read(described.collection, memory, asked, "ranges").whole()
-    stacks = rows["stack"] != 0 if "stack" in rows else np.zeros(len(rows), dtype=np.bool_)
+    stack = rows.get("stack")
+    stacks = np.zeros(len(rows), dtype=np.bool_) if stack is None else stack != 0
     ends = (rows[name].astype(np.uint64).tolist() for name in ("start", "end"))
     return [Root(start, end, stack) for start, end, stack in zip(*ends, stacks.tolist(), strict=True) if start < end]
 

@@ -44,8 +44,8 @@ def check_held(inputs: OwnerInputs) -> Iterator[Broken]:
     for held in inputs.held:
         is_ram = inputs.ram.holds_frames(held.frames >> np.uint64(FRAME_SHIFT))
         for index, (frame, real) in enumerate(zip(held.frames.tolist(), is_ram.tolist(), strict=True)):
-            place = f"{held.text}[{index}]"
-            element = f"{place} of '{held.table}', at {hex_address(VirtAddr(held.at + index * held.stride))}"
+            place = held.element(index)
+            element = f"{place} of '{held.table}', at {hex_address(VirtAddr(int(held.places[index])))}"
             if not real:
                 cause = "somebody wrote into the array, or its count is too high"
                 found = Broken("frame", frame, "a frame of RAM", "there is no RAM at its address", cause, (element,))

@@ -96,7 +96,7 @@ def _buffers(tables: tuple[BuffersSnapshot, ...]) -> Iterator[PhysicalRange]:
 def _held(tables: tuple[HeldSnapshot, ...]) -> Iterator[PhysicalRange]:
     for table in tables:
         for index, frame in enumerate(table.frames.tolist()):
-            use = f"it is kept in {table.text}[{index}] of '{table.table}'"
+            use = f"it is kept in {table.element(index)} of '{table.table}'"
             yield PhysicalRange(PhysAddr(frame), PhysAddr(frame + table.frame_size), "held", use)
 
 

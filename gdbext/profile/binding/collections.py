@@ -37,8 +37,7 @@ def bind_collection(
         binder.problem(described.where, f"'most' is {described.most}, which is not from 1 to {LARGEST}")
     if written not in _SHAPES and (written or not or_none):
         binder.problem(described.where, _wrong(written))
-    start = described.entries or described.head or described.tree or described.at
-    element = None if start is None else _element(binder, described, start, outer)
+    element = None if described.start is None else _element(binder, described, described.start, outer)
     made: dict[str, Any] = {"element": element}
     for name in ("entries", "count", "head", "tree", "at", "terminator"):
         if (source := getattr(described, name)) is not None:

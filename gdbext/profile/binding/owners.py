@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TypeVar, cast
 
 from gdbext.profile.binding.binder import Binder
+from gdbext.profile.binding.collections import bind_elements
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.keys import Source
 from gdbext.profile.language.owners import BUFFERS, HELD, PAGE_RECORDS, Buffers, Held, PageRecords
@@ -22,29 +23,21 @@ def detected(binder: Binder, *described: _D | None) -> tuple[_D, ...]:
 def bind_page_records(binder: Binder, described: PageRecords[Source]) -> PageRecords[Expression]:
     """The records about frames."""
     binder.frame_size(described.where, described.frame_size)
-    element = binder.element(described.entries, binder.expression(described.entries))
-    made = cast(PageRecords[Expression], binder.record(described, PAGE_RECORDS.keys, element))
+    made = cast(PageRecords[Expression], bind_elements(binder, described, PAGE_RECORDS.keys))
     for name in ("free", "references", "order"):
         if getattr(made, name) is not None:
             binder.in_node_alone(getattr(described, name), getattr(made, name))
-    return replace(made, element=element)
+    return made
 
 
 def bind_buffers(binder: Binder, described: Buffers[Source]) -> Buffers[Expression]:
-    """Buffers of devices."""
-    written = [name for name in ("entries", "count", "head", "next") if getattr(described, name) is not None]
-    if written not in (["entries", "count"], ["head", "next"]):
-        binder.problem(described.where, "either 'entries' and 'count' are needed, or 'head' and 'next'")
-    first = described.entries or described.head or described.physical
-    element = binder.element(first, binder.expression(first))
-    made = replace(binder.record(described, BUFFERS.keys, element), element=element)
-    return cast(Buffers[Expression], made)
+    """Buffers of devices: records that are not live do not count."""
+    live = replace(described.collection, when=described.live)
+    return cast(Buffers[Expression], bind_elements(binder, replace(described, collection=live), BUFFERS.keys))
 
 
 def bind_held(binder: Binder, described: Held[Source]) -> Held[Expression]:
     """Frames kept by number or address."""
     binder.frame_size(described.where, described.frame_size)
-    element = binder.element(described.entries, binder.expression(described.entries))
     frame = described.frame or Source(("*self",), described.where)
-    made = replace(binder.record(replace(described, frame=frame), HELD.keys, element), element=element)
-    return cast(Held[Expression], made)
+    return cast(Held[Expression], bind_elements(binder, replace(described, frame=frame), HELD.keys))

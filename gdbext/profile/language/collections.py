@@ -54,7 +54,12 @@ class Collection(Generic[E]):
     @property
     def single(self) -> bool:
         """Whether nothing says where elements are: then there is one, and what is said of it is about no node."""
-        return self.entries is None and self.head is None and self.tree is None and self.at is None
+        return self.start is None
+
+    @property
+    def start(self) -> E | None:
+        """What leads to the first element."""
+        return next((found for found in (self.entries, self.head, self.tree, self.at) if found is not None), None)
 
 
 _EACH = (

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from gdbext.profile.language.collections import Collection, array, collection
 from gdbext.profile.language.keys import LOCK, READY, Form, Key, Table, expression, node
-from gdbext.symbols.model import Type
 
 E = TypeVar("E")
 
@@ -19,13 +19,11 @@ class PageRecords(Generic[E]):
     """An array with a record for each frame, the first for the frame at physical address ``base``.
 
     ``order_in`` tells where a block's order stands: in the record of its ``first`` frame, or in those of ``all``.
-    ``element`` is a record's type once the names are settled.
     """
 
     where: str = ""
     detect: tuple[str, ...]
-    entries: E
-    count: E
+    collection: Collection[E]
     base: E
     frame_size: int
     free: E | None
@@ -36,12 +34,11 @@ class PageRecords(Generic[E]):
     order_in: str
     ready: E | None
     lock: E | None
-    element: Type | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Buffers(Generic[E]):
-    """Memory that devices use, a record for each: an array (``entries``, ``count``) or a list (``head``, ``next``).
+    """Memory that devices use, a record for each; which of them are in use tells ``live``.
 
     ``physical`` and ``size`` (bytes) say where a buffer is, ``align``, ``limit`` and ``boundary`` where it must be;
     ``address`` is where the kernel maps it. ``table`` is what the profile calls them all.
@@ -50,10 +47,7 @@ class Buffers(Generic[E]):
     table: str
     where: str = ""
     detect: tuple[str, ...]
-    entries: E | None
-    count: E | None
-    head: E | None
-    next: E | None
+    collection: Collection[E]
     live: E | None
     physical: E
     size: E
@@ -64,24 +58,21 @@ class Buffers(Generic[E]):
     name: E | None
     ready: E | None
     lock: E | None
-    element: Type | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Held(Generic[E]):
-    """Frames that somebody keeps in an array, as ``unit`` says: by number, or by physical address."""
+    """Frames that somebody keeps, as ``unit`` says: by number, or by physical address."""
 
     table: str
     where: str = ""
     detect: tuple[str, ...]
-    entries: E
-    count: E
+    collection: Collection[E]
     frame: E | None
     unit: str
     frame_size: int
     ready: E | None
     lock: E | None
-    element: Type | None = None
 
 
 DETECT = Key(
@@ -96,8 +87,7 @@ PAGE_RECORDS = Table(
     "What the kernel records about each frame, beside the manager that hands it out: an array of structs. (A manager "
     "that is nothing but such records is a `[pmm.NAME]` of kind `records`.)",
     (
-        expression("entries", "the array, or a pointer to its first record", required=True),
-        expression("count", "number of records", required=True),
+        array("records"),
         expression("base", "physical address of the frame that the first record is about", default="0"),
         _FRAME_SIZE,
         node("free", "true (not 0) when the record says that its frame is free"),
@@ -119,13 +109,9 @@ PAGE_RECORDS = Table(
     PageRecords,
 )
 BUFFERS = Table(
-    "Memory that devices read and write by themselves: a record for each buffer, in an array (`entries`, `count`) or a "
-    "linked list (`head`, `next`).",
+    "Memory that devices read and write by themselves: a record for each buffer.",
     (
-        expression("entries", "the array, or a pointer to its first record"),
-        expression("count", "number of records"),
-        expression("head", "pointer to the first record"),
-        node("next", "pointer to the next record, 0 at the end"),
+        collection("records", 1 << 16, without=("when",)),
         node("live", "true (not 0) when the record is in use; by default every one is"),
         node("physical", "physical address of the buffer", required=True),
         node("size", "its size in bytes", required=True),
@@ -141,10 +127,10 @@ BUFFERS = Table(
     Buffers,
 )
 HELD = Table(
-    "Frames that somebody took and keeps in an array, to have them at once: reserves, caches.",
+    "Frames that somebody took and keeps, mostly in an array, to have them at once: reserves, caches. `count` is how "
+    "many of its elements are in use.",
     (
-        expression("entries", "the array, or a pointer to its first element", required=True),
-        expression("count", "how many of its elements are in use", required=True),
+        collection("elements", 1 << 20),
         node("frame", "the frame that an element stands for; by default the element itself"),
         Key(
             "unit",
