@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from gdbext.errors import MemoryUnavailable
 from gdbext.machine.memory import RamMap, VirtualMemory
 from gdbext.pmm.frames import FrameSet
-from gdbext.pmm.snapshot import Common, PartStat, Place, PmmSnapshot, elements, places_of, read_common, sensible_count
+from gdbext.pmm.snapshot import Common, PartStat, Place, PmmSnapshot, read_common, sensible_count
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.physical import Bitmap, Bitmaps, Summaries
+from gdbext.structures.collections import read as read_collection
 from gdbext.structures.counter import Counter, read_counter
 from gdbext.units import PhysAddr, VirtAddr, hex_address
-
-MOST_REGIONS = 4096
-MOST_LEVELS = 64
 
 _REVERSED = np.array([int(f"{byte:08b}"[::-1], 2) for byte in range(256)], dtype=np.uint8)
 
@@ -211,13 +209,15 @@ def _regions(
     read: list[tuple[Patch, FrameSet]] = []
     torn: list[Torn] = []
     try:
-        for at in places_of(manager.regions, memory, "regions", MOST_REGIONS):
-            try:
-                read.append(_region(manager, at, common, memory, ram))
-            except MemoryUnavailable as error:
-                torn.append(Torn(at, "region", str(error)))
+        rows = read_collection(manager.regions, memory, {}, "regions")
     except MemoryUnavailable as error:
-        torn.append(Torn(None, "region", str(error)))
+        return [], (Torn(None, "region", str(error)),)
+    for at in map(VirtAddr, rows.nodes.tolist()):
+        try:
+            read.append(_region(manager, at, common, memory, ram))
+        except MemoryUnavailable as error:
+            torn.append(Torn(at, "region", str(error)))
+    torn += [Torn(broken.target, "region", f"the regions {broken}") for broken in rows.broken]
     return sorted(read, key=lambda one: one[0].first), tuple(torn)
 
 
@@ -314,16 +314,9 @@ def _summaries(
     summaries: Summaries[Expression], words: Words, frames: FrameSet, memory: VirtualMemory
 ) -> Iterator[Summary]:
     """Each level, compared with the one below."""
-    stride = summaries.element.size if summaries.element else 0
-    places = elements(
-        summaries.entries.evaluate(memory),
-        summaries.count.evaluate(memory),
-        stride,
-        summaries.count.text,
-        MOST_LEVELS,
-    )
+    rows = read_collection(summaries.collection, memory, {}, "levels").whole()
     below = frames
-    for level, at in enumerate(places, 1):
+    for level, at in enumerate(map(VirtAddr, rows.nodes.tolist()), 1):
         wanted = -(-below.count // words.bits)
         count = summaries.bits_count.evaluate(memory, at)
         if count != wanted:

@@ -9,17 +9,17 @@ from gdbext.errors import MemoryUnavailable, Stopped
 from gdbext.machine.memory import RamMap
 from gdbext.pmm.frames import FrameSet
 from gdbext.pmm.lists import FreeList, ListSnapshot, Members, PairBits, in_order, joined, taken
-from gdbext.pmm.snapshot import Common, Place, elements, frames_of, read_common
+from gdbext.pmm.snapshot import Common, Place, frames_of, read_common
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.expressions.operations import width_of
 from gdbext.profile.language.physical import Buddy, Entries, FreeLists, LinkedFrames, Lists
 from gdbext.structures.chain import Chain, Ends, Links, NodeShape, Stop, UnreadableNode, follow, without_strangers
+from gdbext.structures.collections import read
 from gdbext.structures.counter import read_counter
 from gdbext.symbols.model import Kind, Type
 from gdbext.units import WORD_MASK, PhysAddr, VirtAddr
 from gdbext.x86.virtual import PagedMemory
 
-MOST_LISTS = 4096
 MOST_ORDERS = 48
 """Buddies of more orders than this would be larger than what addresses can name."""
 U64 = np.uint64
@@ -128,15 +128,17 @@ class _Reader:
 
     def lists(self, written: Lists[Expression]) -> list[FreeList]:
         """The list that is described, or each of an array of them."""
-        if written.entries is None or written.count is None:
+        found = written.collection
+        if found.single:
             return [self._list(written, None, 0, written.name or written.head.text)]
-        stride = written.element.size if written.element else 0
-        count = written.count.evaluate(self._memory)
-        most = MOST_ORDERS - self._manager.lowest_order if isinstance(self._manager, Buddy) else MOST_LISTS
-        places = elements(written.entries.evaluate(self._memory), count, stride, written.count.text, most)
+        rows = read(found, self._memory, {}, "lists").whole()
+        places, within = rows.nodes.tolist(), np.arange(len(rows)) - np.searchsorted(rows.outer, rows.outer)
+        if isinstance(self._manager, Buddy) and within.max(initial=0) >= MOST_ORDERS - self._manager.lowest_order:
+            raise MemoryUnavailable(f"there are lists for {within.max() + 1} orders, which cannot be")
         numbered = [f"{written.name} {i}" if written.name else str(i) for i in range(len(places))]
         names = [*written.names[: len(places)], *numbered[len(written.names) :]]
-        return [self._list(written, at, i, name) for i, (at, name) in enumerate(zip(places, names, strict=True))]
+        every = zip(places, within.tolist(), names, strict=True)
+        return [self._list(written, VirtAddr(at), index, name) for at, index, name in every]
 
     def _list(self, written: Lists[Expression], at: VirtAddr | None, index: int, name: str) -> FreeList:
         """One list, up to the first node about which something cannot be read."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +14,7 @@ from gdbext.pmm.frames import FrameSet
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.physical import PhysicalManager
 from gdbext.structures.counter import Counter, read_counter
-from gdbext.symbols.model import Type
-from gdbext.units import PhysAddr, VirtAddr, hex_address, human_size
+from gdbext.units import PhysAddr, VirtAddr, human_size
 
 RAM_TIMES = 4
 FRAMES_BESIDE = 1 << 24
@@ -190,55 +187,3 @@ def frames_of(count: Expression | None, common: Common, memory: VirtualMemory, r
     if count is None:
         return max(0, -(-(ram.end - common.base) // common.frame_size))
     return sensible_count(count.evaluate(memory), count.text, common.frame_size, ram)
-
-
-class Elements(Protocol):
-    """Elements of one type: ``count`` of them in an array, or each leading to the ``next`` from the ``head`` on."""
-
-    @property
-    def entries(self) -> Expression | None:
-        """The array."""
-
-    @property
-    def count(self) -> Expression | None:
-        """How many elements it has."""
-
-    @property
-    def head(self) -> Expression | None:
-        """Pointer to the first element of a list."""
-
-    @property
-    def next(self) -> Expression | None:
-        """In an element: pointer to the next, 0 at the end."""
-
-    @property
-    def element(self) -> Type | None:
-        """The type of an element."""
-
-
-def places_of(described: Elements, memory: VirtualMemory, what: str, most: int) -> Iterator[VirtAddr]:
-    """Where the elements lie, in order. Raises MemoryUnavailable at the first that cannot be told."""
-    if described.entries is not None and described.count is not None:
-        stride = described.element.size if described.element else 0
-        count = described.count.evaluate(memory)
-        yield from elements(described.entries.evaluate(memory), count, stride, described.count.text, most)
-        return
-    assert described.head is not None  # the binder has seen to it
-    assert described.next is not None
-    seen: set[VirtAddr] = set()
-    at = VirtAddr(described.head.evaluate(memory))
-    while at:
-        if at in seen:
-            raise MemoryUnavailable(f"the list of {what} runs in a circle: {hex_address(at)} comes again")
-        if len(seen) == most:
-            raise MemoryUnavailable(f"the list of {what} does not end: more than {most} of them")
-        seen.add(at)
-        yield at
-        at = VirtAddr(described.next.evaluate(memory, at))
-
-
-def elements(start: int, count: int, stride: int, what: str, most: int) -> Sequence[VirtAddr]:
-    """The addresses of an array's elements; MemoryUnavailable when ``count`` cannot be right."""
-    if not 0 <= count <= most:
-        raise MemoryUnavailable(f"{what} is {count}, which cannot be a number of elements")
-    return [VirtAddr(start + index * stride) for index in range(count)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from gdbext.pmm.frames import FrameSet
 from gdbext.pmm.snapshot import PartStat, Place, PmmSnapshot, frames_of, read_common, sensible_count
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.physical import Records, Tree
+from gdbext.structures.collections import read
 from gdbext.units import VirtAddr, hex_address
 from gdbext.x86.virtual import PagedMemory
 
@@ -177,15 +178,15 @@ class RecordsSnapshot(PmmSnapshot):
 def read_records(manager: Records[Expression], memory: PagedMemory, ram: RamMap) -> RecordsSnapshot | None:
     """Read a manager of records; None when it is not there yet. Raises MemoryUnavailable."""
     common = read_common(manager, memory)
-    at, stride = VirtAddr(manager.entries.evaluate(memory)), manager.element.size if manager.element else 0
-    count = manager.count.evaluate(memory)
+    array = manager.collection
+    assert array.entries is not None  # it can be nothing else
+    assert array.count is not None
+    at, count = VirtAddr(array.entries.evaluate(memory)), array.count.evaluate(memory)
+    stride = array.element.size if array.element else 0
     if not at and not count:
         return None
-    sensible_count(count, manager.count.text, common.frame_size, ram)
-    assert manager.free.flat is not None  # the binder has seen to it
-    raw = np.frombuffer(memory.read(at, count * stride), dtype=np.uint8)
-    places = np.uint64(at) + np.arange(count, dtype=np.uint64) * np.uint64(stride)
-    free = manager.free.flat.evaluate_array(raw, range(0, count * stride, stride), places) != 0
+    sensible_count(count, array.count.text, common.frame_size, ram)
+    free = read(replace(array, most=count), memory, {"free": manager.free}, "records").whole()["free"] != 0
     return RecordsSnapshot(
         **vars(common),
         free=FrameSet(np.packbits(free, bitorder="little"), count),

@@ -169,6 +169,20 @@ def test_orders_of_several_zones_are_told_apart_and_taken_together(kernel):
     assert [part.unusable for part in stat.parts] == pytest.approx([0, 3 / 9, 5 / 9] * 2)
 
 
+def test_the_lists_of_all_zones_are_one_collection(kernel):
+    """An array of zones, in each an array of lists: the same as two tables, one for each."""
+    source = linux([[0x11], [], [0x20]], [[0x205, 0x203], [0x208], []])
+    nested = '[[pmm.main.lists]]\nentries = "zones"\ncount = 2\neach = { entries = "areas", count = 3 }\n'
+    session = kernel(source, f'{LINUX}{nested}head = "list.next"\nlength = "blocks"\nname = "area"\n')
+    assert free_frames(session) == {0x11, 0x20, 0x21, 0x22, 0x23, 0x203, 0x205, 0x208, 0x209}
+    assert found_in(session) == []
+    (stat,) = session.pmm_stats()
+    assert [(part.name, part.order) for part in stat.parts] == [(f"area {n}", n % 3) for n in range(6)]
+    holes = LINUX + nested.replace("count = 3", 'count = 3, when = "blocks"') + 'head = "list.next"\n'
+    (problem,) = kernel(source, holes).problems
+    assert "a list's place in the array is its order: 'when' would move those behind it" in problem
+
+
 def test_empty_orders_are_not_folded_across_zones(kernel):
     session = kernel(linux([[0x11], [], []], [[], [], []]), LINUX + areas_of(0) + areas_of(1))
     text = render(PmmStats(session.physical.stats(), (), (), (), ()), Style())

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from gdbext.profile.binding.binder import Binder
+from gdbext.profile.binding.collections import bind_collection, bind_elements, context
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.expressions.operations import width_of
 from gdbext.profile.language.keys import Key, Magic, Source, Table
@@ -28,7 +29,6 @@ from gdbext.profile.language.physical import (
     PmmKind,
     PmmSource,
     Records,
-    Sequence,
     Summaries,
     Tree,
 )
@@ -57,10 +57,10 @@ def bind_pmm(binder: Binder, described: PmmSource) -> BoundPmm:
             binder.address(described.nodes)
             return cast(Tree[Expression], made)
         case Records():
-            element = _element(binder, described.entries)
-            records = cast(Records[Expression], _common(binder, described, RECORDS, element))
+            array = bind_collection(binder, described.collection)
+            records = cast(Records[Expression], _common(binder, described, RECORDS, array.element))
             binder.in_node_alone(described.free, records.free)
-            return replace(records, element=element)
+            return replace(records, collection=array)
 
 
 def _common(binder: Binder, described: _M, table: Table, node: Type | None = None) -> _M:
@@ -75,34 +75,24 @@ def _keys_of(table: Table, name: str) -> tuple[Key, ...]:
     return next(key.keys for key in table.keys if key.name == name)
 
 
-def _element(binder: Binder, entries: Source | None) -> Type | None:
-    """The type of an array's elements; None when there is no array."""
-    return None if entries is None else binder.element(entries, binder.expression(entries))
-
-
 def _bitmap(binder: Binder, described: Bitmap[Source]) -> Bitmap[Expression]:
     made = cast(Bitmap[Expression], _common(binder, described, BITMAP))
     bits = binder.address(described.bits)
     made = replace(made, bits=bits, word=described.word or _word_of(bits.type))
     if described.summaries is None:
         return made
-    element = _element(binder, described.summaries.entries)
-    summaries = binder.record(described.summaries, _keys_of(BITMAP, "summaries"), element)
-    return replace(made, summaries=cast(Summaries[Expression], replace(summaries, element=element)))
+    summaries = bind_elements(binder, described.summaries, _keys_of(BITMAP, "summaries"))
+    return replace(made, summaries=cast(Summaries[Expression], summaries))
 
 
 def _bitmaps(binder: Binder, described: Bitmaps[Source]) -> Bitmaps[Expression]:
-    regions = described.regions
-    written = [name for name in ("entries", "count", "head", "next") if getattr(regions, name) is not None]
-    if written not in (["entries", "count"], ["head", "next"]):
-        binder.problem(described.where, "'regions' needs either 'entries' and 'count', or 'head' and 'next'")
-    element = _element(binder, regions.entries or regions.head) or VOID
-    bound = replace(binder.record(regions, _keys_of(BITMAPS, "regions"), element), element=element)
+    regions = bind_collection(binder, described.regions)
+    element = context(regions)[0] or VOID
     made = cast(Bitmaps[Expression], _common(binder, described, BITMAPS, element))
     bits = binder.address(described.bits, element)
     return replace(
         made,
-        regions=cast(Sequence[Expression], bound),
+        regions=regions,
         bits=bits,
         word=described.word or _word_of(bits.type),
         region_counters={name: binder.about(source, element) for name, source in described.region_counters.items()},
@@ -124,9 +114,12 @@ def _free_lists(binder: Binder, described: FreeLists[Source]) -> FreeLists[Expre
 
 def _buddy(binder: Binder, described: Buddy[Source]) -> Buddy[Expression]:
     made = cast(Buddy[Expression], _linked(binder, described, BUDDY))
+    for lists in (written.collection.innermost for written in described.lists):
+        if lists.when is not None:
+            binder.problem(lists.where, "a list's place in the array is its order: 'when' would move those behind it")
     if described.pairs is None or not made.lists:
         return made
-    pairs = binder.record(described.pairs, _keys_of(BUDDY, "pairs"), made.lists[0].element)
+    pairs = binder.record(described.pairs, _keys_of(BUDDY, "pairs"), context(made.lists[0].collection)[0])
     return replace(made, pairs=cast(Pairs[Expression], pairs))
 
 
@@ -140,7 +133,7 @@ def _linked(binder: Binder, described: LinkedFrames[Source], table: Table) -> Li
     if binder.constant(described.link_offset) and described.links not in ("virtual", "physical"):
         binder.problem(described.link_offset.where, f"links of kind {described.links} lead to nodes as a whole")
     node = _node_type(binder, described, lists[0]) if lists else VOID
-    element = lists[0].element if lists else None
+    element = context(lists[0].collection)[0] if lists else None
     end = binder.about(described.end, element) if element else binder.expression(described.end)
     made = cast(LinkedFrames[Expression], _common(binder, replace(described, end=cast(Any, end)), table, node))
     made = replace(made, lists=lists, node=node)
@@ -151,10 +144,7 @@ def _linked(binder: Binder, described: LinkedFrames[Source], table: Table) -> Li
 
 
 def _list(binder: Binder, written: Lists[Source], keys: tuple[Key, ...]) -> Lists[Expression]:
-    if written.entries is not None and written.count is None:
-        binder.problem(written.head.where, "'entries' needs 'count' too")
-    element = _element(binder, written.entries)
-    return cast(Lists[Expression], replace(binder.record(written, keys, element), element=element))
+    return cast(Lists[Expression], bind_elements(binder, written, keys))
 
 
 def _node_type(binder: Binder, described: LinkedFrames[Source], first: Lists[Expression]) -> Type:

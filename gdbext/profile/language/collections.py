@@ -52,6 +52,11 @@ class Collection(Generic[E]):
     element: Type | None = None
 
     @property
+    def innermost(self) -> Collection[E]:
+        """The collection whose elements are meant."""
+        return self if self.each is None else self.each.innermost
+
+    @property
     def single(self) -> bool:
         """Whether nothing says where elements are: then there is one, and what is said of it is about no node."""
         return self.start is None
@@ -92,20 +97,17 @@ def _keys(most: int | None, depth: int = 1) -> tuple[Key, ...]:
     return own if depth == DEPTH else (*own, Key("each", Form.COLLECTION, _EACH, keys=_keys(most, depth + 1)))
 
 
+ONLY_ARRAYS = ("head", "next", "circular", "tree", "left", "right", "at", "terminator", "link_offset", "node")
+"""The keys that arrays, with or without a count, and collections in their elements do without."""
 COLLECTION_KEYS = _keys(None)
 """All keys of a collection, as the documentation lists them; those of `each` are the same."""
-ARRAY_KEYS = (
-    expression("entries", "the array, or a pointer to its first element", required=True),
-    expression("count", "number of its elements", required=True),
-)
-"""Those of one that can be nothing but an array with a count."""
 
 
 def collection(what: str, most: int, *, name: str = "", required: bool = True, without: tuple[str, ...] = ()) -> Key:
     """The keys of a `Collection`: in a table called ``name``, or side by side with the other keys of their table.
 
     ``what`` is what its elements are called, ``most`` how many there may be. Where it is not required, nothing need be
-    said of where elements are: then there is one. For what it is ``without`` the table has a key of its own.
+    said of where elements are: then there is one. It is ``without`` keys that mean something else in the table.
     """
     return Key(
         name or "collection",
@@ -119,4 +121,8 @@ def collection(what: str, most: int, *, name: str = "", required: bool = True, w
 
 def array(what: str) -> Key:
     """The keys of a `Collection` that can be nothing but an array with a count, side by side with the others."""
-    return Key("collection", Form.COLLECTION, f"where the {what} are", required=True, keys=ARRAY_KEYS, inline=True)
+    keys = (
+        expression("entries", "the array, or a pointer to its first element", required=True),
+        expression("count", "number of its elements", required=True),
+    )
+    return Key("collection", Form.COLLECTION, f"where the {what} are", required=True, keys=keys, inline=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from gdbext.profile.language.collections import ONLY_ARRAYS, Collection, array, collection
 from gdbext.profile.language.keys import (
     LOCK,
     NO_COUNTERS,
@@ -50,20 +51,6 @@ class PhysicalManager(Generic[E]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sequence(Generic[E]):
-    """Elements of one type: ``count`` of them in an array, or each leading to the ``next`` from the ``head`` on.
-
-    ``element`` is their type once the names are settled.
-    """
-
-    entries: E | None
-    count: E | None
-    head: E | None
-    next: E | None
-    element: Type | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Words:
     """How bits lie in words: the first one's end, the polarity, the size of a word in bytes (None: not settled)."""
 
@@ -76,12 +63,10 @@ class Words:
 class Summaries(Generic[E]):
     """The levels above a bitmap; a bit is ``free`` when the word below it has a free frame."""
 
-    entries: E
-    count: E
+    collection: Collection[E]
     bits: E
     bits_count: E
     free: int
-    element: Type | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +89,7 @@ class Bitmaps(PhysicalManager[E], Words):
     ``frames`` is how many frames the counters are about, None when only those that have a bit.
     """
 
-    regions: Sequence[E]
+    regions: Collection[E]
     bits: E
     count: E
     first: E
@@ -118,21 +103,19 @@ class Bitmaps(PhysicalManager[E], Words):
 
 @dataclass(frozen=True, kw_only=True)
 class Lists(Generic[E]):
-    """One list (``entries`` is None), or an array of them, whose ``element`` is known once the names are settled.
+    """One list, or one for each element of an array.
 
     ``head`` is the link to the first node, ``length`` what the kernel counts, ``start`` and ``end`` the physical
     addresses that members lie in.
     """
 
-    entries: E | None
-    count: E | None
+    collection: Collection[E]
     head: E
     length: E | None
     start: E | None
     end: E | None
     name: str | None
     names: tuple[str, ...]
-    element: Type | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,12 +191,10 @@ class Tree(PhysicalManager[E]):
 
 @dataclass(frozen=True, kw_only=True)
 class Records(PhysicalManager[E]):
-    """An array with a record for each frame, which is ``free`` or not; ``element`` is a record's type."""
+    """An array with a record for each frame, which is ``free`` or not."""
 
-    entries: E
-    count: E
+    collection: Collection[E]
     free: E
-    element: Type | None = None
 
 
 PmmKind = Bitmap[E] | Bitmaps[E] | FreeLists[E] | Buddy[E] | Tree[E] | Records[E]
@@ -277,8 +258,7 @@ BITMAP = Table(
             Form.TABLE,
             "the levels above, the lowest first; each has a bit for each word of the level below",
             keys=(
-                expression("entries", "the array of levels, or a pointer to its first", required=True),
-                expression("count", "how many levels there are", required=True),
+                collection("levels", 64),
                 node("bits", "one level's bitmap", required=True),
                 node("bits_count", "number of its bits that mean something", required=True),
                 Key(
@@ -298,19 +278,7 @@ BITMAP = Table(
 BITMAPS = Table(
     "A bitmap for each region. In `bits`, `count`, `first`, `hint` and `region_counters` the node is a region.",
     (
-        Key(
-            "regions",
-            Form.TABLE,
-            "the regions: `entries` and `count` for an array, `head` and `next` for a linked list",
-            required=True,
-            keys=(
-                expression("entries", "the array of regions, or a pointer to its first"),
-                expression("count", "how many regions there are"),
-                expression("head", "pointer to the first region"),
-                node("next", "pointer to the next region, 0 at the end"),
-            ),
-            record=Sequence,
-        ),
+        collection("regions", 4096, name="regions"),
         node("bits", "a region's bitmap", required=True),
         node("count", "number of its bits that stand for a frame", required=True),
         node("first", "physical address of the frame that its first bit stands for", required=True),
@@ -339,8 +307,7 @@ _LISTS = Key(
     "where the lists begin: with `entries` an array of lists, whose element is then the node; else a single list",
     required=True,
     keys=(
-        expression("entries", "the array, or a pointer to its first element"),
-        expression("count", "number of its elements"),
+        collection("lists", 4096, required=False, without=ONLY_ARRAYS),
         node("head", "the link to the list's first node", required=True),
         node("length", "what the kernel counts on this list"),
         node("start", "physical address from which on its members lie"),
@@ -470,8 +437,7 @@ TREE = Table(
 RECORDS = Table(
     "A record for each frame, in an array; each tells whether its frame is free.",
     (
-        expression("entries", "the array, or a pointer to its first record", required=True),
-        expression("count", "number of records", required=True),
+        array("records"),
         node("free", "true (not 0) when the record's frame is free", required=True),
         *_COMMON,
     ),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from gdbext.profile.language.all_heaps import HEAP_KINDS, HeapSource
-from gdbext.profile.language.collections import ARRAY_KEYS, COLLECTION_KEYS, Collection
+from gdbext.profile.language.collections import COLLECTION_KEYS, Collection
 from gdbext.profile.language.keys import RANGE, Form, Key, Range, Source, Table, expression
 from gdbext.profile.language.owners import BUFFERS, HELD, PAGE_RECORDS, Buffers, Held, PageRecords
 from gdbext.profile.language.physical import PMM_KINDS, PmmSource
@@ -221,12 +221,16 @@ def _rows(key: Key, prefix: str) -> list[str]:
         value = f"table: rule = {value}"
     plain = key.default if isinstance(key.default, str | int) and key.form is not Form.COLLECTION else None
     default = "required" if key.required else "" if plain is None else f"`{str(plain).lower()}`"
-    if key.form is Form.COLLECTION and (not key.inline or len(key.keys) > len(ARRAY_KEYS)):
+    if key.form is Form.COLLECTION and not any(below.required for below in key.keys):
         most = next(below.default for below in key.keys if below.name == "most")
         title = f"`{name}` | [a collection](#a-collection)"
         if key.inline:
             title = "[keys of a collection](#a-collection)" + (f" in `{prefix[:-1]}` |" if prefix else " |")
-        return [f"| {title} | {default} | {key.doc}" + (f"; `most` is {most} |" if most else " |")]
+        of_all = {below.name for below in COLLECTION_KEYS}
+        doc = key.doc + (f"; `most` is {most}" if most else "")
+        if not of_all <= {*key.names, "when"} and key.inline:
+            doc += "; of them there are " + ", ".join(f"`{below}`" for below in key.names)
+        return [f"| {title} | {default} | {doc} |"]
     if key.inline:
         return [row for below in key.keys for row in _rows(below, prefix)]
     rows = [f"| `{name}` | {value} | {default} | {key.doc} |"]
