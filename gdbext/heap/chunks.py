@@ -12,9 +12,10 @@ from gdbext.heap.callers import caller_record
 from gdbext.heap.snapshot import U64, Chunks, Segment
 from gdbext.machine.memory import VirtualMemory
 from gdbext.profile.expressions.expression import Expression
-from gdbext.profile.language.heaps import ChunkHeap, Heap
-from gdbext.profile.language.keys import Magic, Range
+from gdbext.profile.language.heaps import ChunkHeap, Heap, Segments
+from gdbext.profile.language.keys import Magic
 from gdbext.structures.chain import values_in
+from gdbext.structures.collections import read
 from gdbext.structures.counter import Counter, read_counter
 from gdbext.units import VirtAddr
 from gdbext.x86.virtual import PagedMemory
@@ -63,9 +64,16 @@ def settled(heap: _H, memory: VirtualMemory) -> _H:
     return replace(heap, **changes)
 
 
-def segments_of(written: tuple[Range[Expression], ...], memory: VirtualMemory) -> tuple[Segment, ...]:
-    """The segments as they are now."""
-    return tuple(Segment(VirtAddr(s.start.evaluate(memory)), VirtAddr(s.end.evaluate(memory))) for s in written)
+def segments_of(written: tuple[Segments[Expression], ...], memory: VirtualMemory) -> tuple[Segment, ...]:
+    """The segments as they are now, those of a collection by rising address. Raises MemoryUnavailable."""
+    found = []
+    for segments in written:
+        asked = {"start": segments.start, "end": segments.end}
+        rows = read(segments.collection, memory, asked, "segments").whole()
+        start, end = (rows[name].astype(U64) for name in asked)
+        for at in np.argsort(start, kind="stable").tolist():
+            found.append(Segment(VirtAddr(int(start[at])), VirtAddr(int(end[at]))))
+    return tuple(found)
 
 
 def common_of(heap: ChunkHeap[Expression], memory: VirtualMemory) -> dict[str, Any]:

@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.errors import MemoryUnavailable
 from gdbext.heap.snapshot import U64, Chunks
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.heaps import Bins, ChunkHeap, Linked, Tree
 from gdbext.structures.chain import Break, Stop, values_in
+from gdbext.structures.collections import read
 from gdbext.structures.counter import Counter, read_counter
 from gdbext.structures.gather import gathered, span_of
 from gdbext.units import WORD_MASK, VirtAddr
 from gdbext.x86.virtual import PagedMemory
 
-MOST_BINS = 4096
 NOBODY, ASTRAY = -1, -2
 """Where a link leads that ends the way, and one that leads to no chunk; else a link is the number of a chunk."""
 
@@ -162,13 +161,10 @@ class _Bins:
 
     def read(self) -> list[Bin]:
         written = self._written
-        if written.entries is None or written.count is None:
+        if written.collection.single:
             return [self._bin(None, written.head.text)]
-        start, count = written.entries.evaluate(self._memory), written.count.evaluate(self._memory)
-        if not 0 <= count <= MOST_BINS:
-            raise MemoryUnavailable(f"{written.count.text} is {count}, which cannot be a number of lists")
-        stride = written.element.size if written.element else 0
-        return [self._bin(VirtAddr(start + index * stride), str(index)) for index in range(count)]
+        places = read(written.collection, self._memory, {}, "lists").whole().nodes.tolist()
+        return [self._bin(VirtAddr(at), str(index)) for index, at in enumerate(places)]
 
     def _bin(self, at: VirtAddr | None, name: str) -> Bin:
         written, memory = self._written, self._memory

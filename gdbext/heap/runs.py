@@ -15,7 +15,6 @@ from gdbext.heap.snapshot import U64, Chunks, Fill, HeapSnapshot, Pieces
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.slabs import Runs, RunsHeap
 from gdbext.structures.gather import NodeValues, node_values
-from gdbext.symbols.model import Type
 from gdbext.x86.virtual import PagedMemory
 
 MOST_RECORDS = 1 << 22
@@ -57,10 +56,13 @@ class PageRuns:
 
 def read_page_runs(runs: Runs[Expression], memory: PagedMemory) -> PageRuns:
     """The runs of an array of records. Raises MemoryUnavailable."""
-    count, entries, base = (e.evaluate(memory) for e in (runs.count, runs.entries, runs.base))
+    array = runs.collection
+    assert array.entries is not None  # it can be nothing else
+    assert array.count is not None
+    count, entries, base = (e.evaluate(memory) for e in (array.count, array.entries, runs.base))
     if not 0 <= count <= MOST_RECORDS:
-        raise MemoryUnavailable(f"{runs.count.text} is {count}, which cannot be a number of pages")
-    stride = runs.element.size if isinstance(runs.element, Type) else 0
+        raise MemoryUnavailable(f"{array.count.text} is {count}, which cannot be a number of pages")
+    stride = array.element.size if array.element else 0
     records = U64(entries) + np.arange(count, dtype=U64) * U64(stride)
     asked = (runs.first, runs.length, runs.chunk, runs.payload, runs.size, runs.slab, runs.owner)
     nodes = node_values(records, asked, memory)

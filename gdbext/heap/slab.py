@@ -15,15 +15,14 @@ from gdbext.heap.runs import PageRuns, read_page_runs
 from gdbext.heap.slab_objects import Free, Objects, Shape, laid_out, read_free
 from gdbext.heap.snapshot import MOST_CHUNKS, U64, Chunks, HeapSnapshot, Lost, Pieces, Segment
 from gdbext.profile.expressions.expression import Expression
-from gdbext.profile.language.slabs import Caches, SlabHeap, SlabList
+from gdbext.profile.language.slabs import SlabHeap, SlabList
 from gdbext.structures.chain import Break, Links, NodeShape, Stop, follow
+from gdbext.structures.collections import read
 from gdbext.structures.counter import Counter, read_counter
 from gdbext.structures.gather import NodeValues, node_values
-from gdbext.symbols.model import Type
 from gdbext.units import WORD_MASK, VirtAddr
 from gdbext.x86.virtual import PagedMemory
 
-MOST_CACHES = 4096
 MOST_OBJECTS = 1 << 20
 """No slab has more objects than this."""
 NAME_MOST = 64
@@ -178,7 +177,7 @@ class _Reader:
         self._memory = memory
         self._runs = runs
         self._inside = inside
-        self._caches = _cache_addresses(heap.caches, memory)
+        self._caches = read(heap.caches.collection, memory, {}, "caches").whole().nodes
         self._offset = -(heap.link_offset.constant or 0)
         self._end = heap.end.evaluate(memory)
 
@@ -339,23 +338,6 @@ class _Reader:
             used = None if caches.used is None else read_counter("used", caches.used, self._memory, at)
             found.append(CacheFound(name, at, internal, used))
         return tuple(found)
-
-
-def _cache_addresses(caches: Caches[Expression], memory: PagedMemory) -> NDArray[np.uint64]:
-    """Where the caches are. Raises MemoryUnavailable."""
-    if caches.entries is not None and caches.count is not None:
-        start, count = caches.entries.evaluate(memory), caches.count.evaluate(memory)
-        if not 0 <= count <= MOST_CACHES:
-            raise MemoryUnavailable(f"{caches.count.text} is {count}, which cannot be a number of caches")
-        stride = caches.element.size if isinstance(caches.element, Type) else 0
-        return U64(start & WORD_MASK) + np.arange(count, dtype=U64) * U64(stride)
-    assert caches.head is not None  # the binder insists on one of two pairs
-    assert caches.next is not None
-    shape = NodeShape(caches.next.settled(memory), (), Links(), 0, 0, MOST_CACHES)
-    chain = follow(shape, memory, (caches.head.evaluate(memory), 0), set())
-    if chain.broken is not None:
-        raise MemoryUnavailable(f"the list of caches breaks off after {len(chain)}: {chain.broken.why}")
-    return chain.nodes
 
 
 def _text(address: int, memory: PagedMemory) -> str:

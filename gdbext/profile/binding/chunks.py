@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from gdbext.profile.binding.binder import Binder
+from gdbext.profile.binding.collections import bind_collection, bind_elements, context
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.heaps import (
     BUMP,
@@ -18,6 +19,7 @@ from gdbext.profile.language.heaps import (
     Footer,
     ListHeap,
     Redzone,
+    Segments,
     Size,
     TiledHeap,
     Tree,
@@ -66,6 +68,19 @@ def _tiled(binder: Binder, described: TiledHeap[Source]) -> TiledHeap[Expression
     return replace(made, footer=Footer(kind, expr, equals))
 
 
+def bound_segments(binder: Binder, described: tuple[Segments[Source], ...]) -> tuple[Segments[Expression], ...]:
+    """The ranges that a heap fills."""
+    made = []
+    keys = keys_of(CHUNKS, "segments")
+    for segments in described:
+        found = cast(Segments[Expression], bind_elements(binder, segments, keys))
+        element = context(found.collection)[0]
+        for source in (segments.start, segments.end):
+            binder.address(source, element)
+        made.append(found)
+    return tuple(made)
+
+
 def bound_node(binder: Binder, written: Source | Type | None, source: Source, pointer: Expression) -> Type:
     """The type of a header: the one that is named, or what a pointer points to."""
     return binder.type_named(written) if isinstance(written, Source) else binder.element(source, pointer)
@@ -93,23 +108,21 @@ def _chunks(binder: Binder, described: _H, table: Table, node: Type) -> _H:
         poison=described.poison and binder.record(described.poison, keys_of(table, "poison")),
         redzone=described.redzone and bound_redzone(binder, described.redzone, table),
         caller=described.caller and bound_caller(binder, described.caller, table, node),
-        segments=tuple(binder.range(segment) for segment in described.segments),
+        segments=bound_segments(binder, described.segments),
         counters=binder.counters(described.counters),
     )
 
 
 def _bins(binder: Binder, described: Bins[Source], table: Table) -> Bins[Expression]:
-    if (described.entries is None) != (described.count is None):
-        binder.problem(described.head.where, "'entries' and 'count' go together")
-    entries = described.entries
-    element = None if entries is None else binder.element(entries, binder.expression(entries))
+    lists = bind_collection(binder, described.collection, or_none=True)
+    element = context(lists)[0]
     head = binder.address(described.head, element)
     node = bound_node(binder, described.node, described.head, head)
     about_nodes = [key for key in keys_of(table, "bins") if key.name in ("next", "prev")]
     of_list = [key for key in keys_of(table, "bins") if key not in about_nodes]
-    made = binder.record(binder.record(described, about_nodes, node), of_list, element)
+    made = cast(Bins[Expression], binder.record(binder.record(described, about_nodes, node), of_list, element))
     binder.constant(described.link_offset)
-    return cast(Bins[Expression], replace(made, node=node, element=element))
+    return replace(made, node=node, collection=lists)
 
 
 def _tree(binder: Binder, described: Tree[Source], table: Table) -> Tree[Expression]:

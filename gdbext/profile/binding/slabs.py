@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from gdbext.profile.binding.binder import Binder
-from gdbext.profile.binding.chunks import bound_caller, bound_node, bound_redzone, keys_of
+from gdbext.profile.binding.chunks import bound_caller, bound_node, bound_redzone, bound_segments, keys_of
+from gdbext.profile.binding.collections import bind_elements, context
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.keys import Magic, Source
 from gdbext.profile.language.slabs import (
@@ -38,7 +39,7 @@ def bind_runs(binder: Binder, described: RunsHeap[Source]) -> RunsHeap[Expressio
             made,
             redzone=described.redzone and bound_redzone(binder, described.redzone, RUNS),
             caller=described.caller and bound_caller(binder, described.caller, RUNS, VOID),
-            segments=tuple(binder.range(segment) for segment in described.segments),
+            segments=bound_segments(binder, described.segments),
             counters=binder.counters(described.counters),
         ),
     )
@@ -46,8 +47,7 @@ def bind_runs(binder: Binder, described: RunsHeap[Source]) -> RunsHeap[Expressio
 
 def _runs(binder: Binder, described: _R, kind: str) -> _R:
     keys = RUNS.keys if kind == "runs" else keys_of(SLAB, "runs")
-    element = binder.element(described.entries, binder.expression(described.entries))
-    return replace(binder.record(described, keys, element), element=element)
+    return bind_elements(binder, described, keys)
 
 
 def bind_buddy(binder: Binder, described: BuddyHeap[Source]) -> BuddyHeap[Expression]:
@@ -70,7 +70,7 @@ def bind_buddy(binder: Binder, described: BuddyHeap[Source]) -> BuddyHeap[Expres
 def bind_slab(binder: Binder, described: SlabHeap[Source]) -> SlabHeap[Expression]:
     """A heap of slabs."""
     _insist_on_shape(binder, described)
-    caches = _caches(binder, described.caches, described.where)
+    caches = _caches(binder, described.caches)
     node = _slab_node(binder, described, caches)
     made: Any = binder.record(described, SLAB.keys, node)
     binder.constant(described.link_offset)
@@ -89,7 +89,7 @@ def bind_slab(binder: Binder, described: SlabHeap[Source]) -> SlabHeap[Expressio
             poison=described.poison and binder.record(described.poison, keys_of(SLAB, "poison")),
             redzone=described.redzone and bound_redzone(binder, described.redzone, SLAB),
             caller=described.caller and bound_caller(binder, described.caller, SLAB, VOID),
-            segments=tuple(binder.range(segment) for segment in described.segments),
+            segments=bound_segments(binder, described.segments),
             counters=binder.counters(described.counters),
         ),
     )
@@ -110,19 +110,14 @@ def _insist_on_shape(binder: Binder, described: SlabHeap[Source]) -> None:
         binder.problem(where, "slabs are found by 'caches.lists' or by 'runs', and neither is there")
 
 
-def _caches(binder: Binder, described: Caches[Source], where: str) -> Caches[Expression]:
-    written = [name for name in ("head", "next", "entries", "count") if getattr(described, name) is not None]
-    if written not in (["head", "next"], ["entries", "count"]):
-        binder.problem(where, "'caches' needs either 'head' and 'next', or 'entries' and 'count'")
-    start = described.head or described.entries
-    element = VOID
-    if start is not None:
-        element = bound_node(binder, described.node, start, binder.expression(start))
+def _caches(binder: Binder, described: Caches[Source]) -> Caches[Expression]:
     keys = keys_of(SLAB, "caches")
-    made = cast(Caches[Expression], binder.record(described, keys, element))
+    made = cast(Caches[Expression], bind_elements(binder, described, keys))
     lists = next(key.keys for key in keys if key.name == "lists")
-    bound = tuple(cast(SlabList[Expression], binder.record(one, lists, element)) for one in described.lists)
-    return replace(made, lists=bound, element=element)
+    about = context(made.collection)
+    return replace(
+        made, lists=tuple(cast(SlabList[Expression], binder.record(one, lists, *about)) for one in described.lists)
+    )
 
 
 def _slab_node(binder: Binder, described: SlabHeap[Source], caches: Caches[Expression]) -> Type:

@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from gdbext.profile.language.collections import ONLY_ARRAYS, Collection, collection
 from gdbext.profile.language.keys import (
     LOCK,
-    RANGE,
     READY,
     Form,
     Key,
     Magic,
-    Range,
     Table,
     counters,
     expression,
@@ -46,6 +45,15 @@ class Heap(Generic[E]):
     minimum: int
     counters: Mapping[str, E]
     parent: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Segments(Generic[E]):
+    """Ranges of virtual addresses that a heap fills: one, or one for each element of a collection."""
+
+    collection: Collection[E]
+    start: E
+    end: E
 
 
 @dataclass(frozen=True)
@@ -122,13 +130,12 @@ class Linked(Generic[E]):
 
 @dataclass(frozen=True, kw_only=True)
 class Bins(Linked[E]):
-    """One list of free chunks (``entries`` is None), or an array of them, whose ``element`` is known in the end.
+    """One list of free chunks, or one for each element of an array.
 
     Chunks on it have payloads from ``low`` up to ``high`` bytes (exclusive).
     """
 
-    entries: E | None
-    count: E | None
+    collection: Collection[E]
     head: E
     next: E
     prev: E | None
@@ -138,7 +145,6 @@ class Bins(Linked[E]):
     length: E | None
     rover: E | None
     sorted: str
-    element: Type | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +171,7 @@ class ChunkHeap(Heap[E]):
     ``free`` is None no header tells: the chunks on the heap's lists, or in its tree, are the free ones.
     """
 
-    segments: tuple[Range[E], ...]
+    segments: tuple[Segments[E], ...]
     node: E | Type | None
     size: Size[E]
     free: E | None
@@ -268,6 +274,25 @@ COMMON = (
     READY,
     LOCK,
 )
+
+
+def segments(doc: str, *, required: bool = False) -> Key:
+    """The key for where all of a heap lies."""
+    return Key(
+        "segments",
+        Form.TABLES,
+        doc,
+        required=required,
+        default=(),
+        keys=(
+            collection("segments", 1024, required=False),
+            node("start", "first virtual address", required=True),
+            node("end", "virtual address behind the last", required=True),
+        ),
+        record=Segments,
+    )
+
+
 _SIZE = Key(
     "size",
     Form.TABLE,
@@ -313,8 +338,7 @@ _BINS = Key(
     "lists of the free chunks: with `entries` an array of them, whose element is then the node; else a single list",
     default=(),
     keys=(
-        expression("entries", "the array, or a pointer to its first element"),
-        expression("count", "number of its elements"),
+        collection("lists", 4096, required=False, without=ONLY_ARRAYS),
         node("head", "the link to the list's first chunk", required=True),
         Key("node", Form.TYPE, "type of what links lead to; by default what `head` points to"),
         node("next", "about that type: the link to the next", required=True),
@@ -427,14 +451,7 @@ LIST = Table(
             default="0",
         ),
         expression("rover", "the link to the header where the next search begins; 0 when there is none"),
-        Key(
-            "segments",
-            Form.TABLES,
-            "the arenas that the chunks fill without a gap",
-            default=(),
-            keys=RANGE,
-            record=Range,
-        ),
+        segments("the arenas that the chunks fill without a gap"),
         *_HEADERS,
         *_INDEX,
         *COMMON,
@@ -444,7 +461,7 @@ LIST = Table(
 CHUNKS = Table(
     "Chunks, used and free, one behind the other: the size of each tells where the next begins (boundary tags).",
     (
-        Key("segments", Form.TABLES, "the arenas that the chunks fill", required=True, keys=RANGE, record=Range),
+        segments("the arenas that the chunks fill", required=True),
         Key("node", Form.TYPE, "type of a header", required=True),
         *_HEADERS,
         Key("trailer", Form.INTEGER, "bytes behind each payload that are not the next chunk's: a footer", default=0),

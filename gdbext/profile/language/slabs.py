@@ -9,8 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from gdbext.profile.language.heaps import CALLER, COMMON, POISON, REDZONE, Caller, Heap, Poison, Redzone
-from gdbext.profile.language.keys import RANGE, Form, Key, Magic, Range, Table, expression, magic, node
+from gdbext.profile.language.collections import Collection, array, collection
+from gdbext.profile.language.heaps import (
+    CALLER,
+    COMMON,
+    POISON,
+    REDZONE,
+    Caller,
+    Heap,
+    Poison,
+    Redzone,
+    Segments,
+    segments,
+)
+from gdbext.profile.language.keys import Form, Key, Magic, Table, expression, magic, node
 from gdbext.symbols.model import Type
 
 E = TypeVar("E")
@@ -18,14 +30,13 @@ E = TypeVar("E")
 
 @dataclass(frozen=True, kw_only=True)
 class Runs(Generic[E]):
-    """Records about pages, of which some begin a run that is in use; ``element`` is known once names are settled.
+    """Records about pages, of which some begin a run that is in use.
 
     The first one is about the ``unit`` bytes at virtual address ``base``. All keys from ``first`` on are about one
     record. A run with ``slab`` (not 0) belongs to the slab whose header is there, one with ``chunk`` is one chunk.
     """
 
-    entries: E
-    count: E
+    collection: Collection[E]
     base: E
     unit: int
     first: E
@@ -36,7 +47,6 @@ class Runs(Generic[E]):
     slab: E | None
     owner: E | None
     fence: int | None
-    element: Type | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +60,9 @@ class SlabList(Generic[E]):
 
 @dataclass(frozen=True, kw_only=True)
 class Caches(Generic[E]):
-    """Where caches are: a list (``head``, ``next``) or an array (``entries``, ``count``); ``element`` is one's type."""
+    """Where caches are, and what each of them says."""
 
-    head: E | None
-    next: E | None
-    entries: E | None
-    count: E | None
-    node: E | Type | None
+    collection: Collection[E]
     name: E | None
     internal: E | None
     lists: tuple[SlabList[E], ...]
@@ -64,7 +70,6 @@ class Caches(Generic[E]):
     size: E | None
     capacity: E | None
     used: E | None
-    element: Type | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +106,7 @@ class ObjectBits(Generic[E]):
 class SlabHeap(Heap[E]):
     """Objects of one size each in slabs. ``node`` is the type of a slab's header once the names are settled."""
 
-    segments: tuple[Range[E], ...]
+    segments: tuple[Segments[E], ...]
     caches: Caches[E]
     runs: Runs[E] | None
     node: E | Type | None
@@ -137,7 +142,7 @@ class SlabHeap(Heap[E]):
 class RunsHeap(Heap[E], Runs[E]):
     """Each chunk has pages of its own."""
 
-    segments: tuple[Range[E], ...]
+    segments: tuple[Segments[E], ...]
     redzone: Redzone[E] | None
     caller: Caller[E] | None
 
@@ -158,8 +163,7 @@ class BuddyHeap(Heap[E]):
 
 
 _RUNS = (
-    expression("entries", "the array of records about pages", required=True),
-    expression("count", "number of its elements", required=True),
+    array("records about pages"),
     expression("base", "virtual address of the page that the first is about", required=True),
     Key("unit", Form.INTEGER, "bytes of a page", default=4096),
     node("first", "about a record: true (not 0) when a run that is in use begins there", required=True),
@@ -171,7 +175,7 @@ _RUNS = (
     node("owner", "about any record of a slab's pages: what must be that address"),
     Key("fence", Form.INTEGER, "the byte that fills what is in front of a payload in its run"),
 )
-_SEGMENTS = Key("segments", Form.TABLES, "where all of it lies", default=(), keys=RANGE, record=Range)
+_SEGMENTS = segments("where all of it lies")
 _SHAPE = (
     node("stride", "bytes from one object to the next"),
     node("size", "bytes of an object; by default the stride"),
@@ -180,14 +184,10 @@ _SHAPE = (
 _CACHES = Key(
     "caches",
     Form.TABLE,
-    "where the caches are: a list of them, or an array",
+    "the caches, and what each says of all its slabs",
     required=True,
     keys=(
-        expression("head", "the link to the first of a list of caches"),
-        node("next", "about a cache: the link to the next"),
-        expression("entries", "the array of caches, or a pointer to the first; `&cache` when there is one alone"),
-        expression("count", "number of its elements"),
-        Key("node", Form.TYPE, "type of a cache; by default what `head` or `entries` points to"),
+        collection("caches", 4096),
         node("name", "about a cache: its name, a string; by default caches have numbers"),
         node("internal", "true (not 0) when its objects are the heap's own: they are no chunks"),
         Key(
