@@ -17,15 +17,15 @@ EXAMPLES = examples("Collections")
 
 
 def zones(session):
-    return [(zone.name, zone.start, zone.end) for zone in session.zones]
+    return [(zone.name, zone.start, zone.end) for zone in session.physical.zones]
 
 
 def usable(session):
-    return [(ram.base, ram.end) for ram in session.boot_map.usable]
+    return [(ram.base, ram.end) for ram in session.translation.boot_map.usable]
 
 
 def buffers(session):
-    (table,) = session.buffers
+    (table,) = session.physical.buffers
     assert table.broken is None
     return [(buffer.physical, buffer.size) for buffer in table.buffers]
 
@@ -39,7 +39,7 @@ def roots(session):
 
 
 def segments(session):
-    (heap,) = session.heaps
+    (heap,) = session.heaps.all
     assert isinstance(heap, HeapSnapshot), heap
     return [(segment.start, segment.end) for segment in heap.segments], heap.chunks.size.tolist()
 
@@ -138,4 +138,4 @@ def test_the_arenas_of_a_heap_may_be_a_collection(tmp_path, compiler):
     found, sizes = segments(session)
     assert found == sorted([(low, low + 32), (mid, mid + 32), (high, high + 48)])
     assert dict(zip([start for start, _ in found], sizes, strict=True)) == {low: 24, mid: 24, high: 40}
-    assert session.check_heaps().findings == ()
+    assert session.heaps.check().findings == ()

@@ -176,7 +176,7 @@ def test_the_lists_of_all_zones_are_one_collection(kernel):
     session = kernel(source, f'{LINUX}{nested}head = "list.next"\nlength = "blocks"\nname = "area"\n')
     assert free_frames(session) == {0x11, 0x20, 0x21, 0x22, 0x23, 0x203, 0x205, 0x208, 0x209}
     assert found_in(session) == []
-    (stat,) = session.pmm_stats()
+    (stat,) = session.physical.stats()
     assert [(part.name, part.order) for part in stat.parts] == [(f"area {n}", n % 3) for n in range(6)]
     holes = LINUX + nested.replace("count = 3", 'count = 3, when = "blocks"') + 'head = "list.next"\n'
     (problem,) = kernel(source, holes).problems
