@@ -14,6 +14,7 @@ from gdbext.heap.fill import filled, read_fills
 from gdbext.heap.snapshot import U64, Chunks, Fill, HeapSnapshot, Pieces
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.slabs import Runs, RunsHeap
+from gdbext.structures.collections import extent
 from gdbext.structures.gather import NodeValues, node_values
 from gdbext.x86.virtual import PagedMemory
 
@@ -56,14 +57,11 @@ class PageRuns:
 
 def read_page_runs(runs: Runs[Expression], memory: PagedMemory) -> PageRuns:
     """The runs of an array of records. Raises MemoryUnavailable."""
-    array = runs.collection
-    assert array.entries is not None  # it can be nothing else
-    assert array.count is not None
-    count, entries, base = (e.evaluate(memory) for e in (array.count, array.entries, runs.base))
-    if not 0 <= count <= MOST_RECORDS:
-        raise MemoryUnavailable(f"{array.count.text} is {count}, which cannot be a number of pages")
-    stride = array.element.size if array.element else 0
-    records = U64(entries) + np.arange(count, dtype=U64) * U64(stride)
+    array, base = extent(runs.collection, memory), runs.base.evaluate(memory)
+    if not 0 <= array.count <= MOST_RECORDS:
+        raise MemoryUnavailable(f"{array.text} is {array.count}, which cannot be a number of pages")
+    count = array.count
+    records = U64(array.start) + np.arange(count, dtype=U64) * U64(array.stride)
     asked = (runs.first, runs.length, runs.chunk, runs.payload, runs.size, runs.slab, runs.owner)
     nodes = node_values(records, asked, memory)
     first = np.flatnonzero((nodes.values(runs.first) != 0) & nodes.seen)

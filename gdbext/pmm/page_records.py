@@ -16,7 +16,7 @@ from gdbext.pmm.frames import FrameSet
 from gdbext.pmm.snapshot import Place, sensible_count
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.owners import PageRecords
-from gdbext.structures.collections import Rows, read
+from gdbext.structures.collections import Rows, extent, read
 from gdbext.structures.unread import NOT_YET, Unread
 from gdbext.units import PhysAddr, VirtAddr, hex_address
 
@@ -200,20 +200,17 @@ def read_page_records(
 def _read(described: PageRecords[Expression], memory: VirtualMemory, ram: RamMap) -> PageRecordsSnapshot | None:
     if described.ready is not None and not described.ready.evaluate(memory):
         return None
-    array = described.collection
-    assert array.entries is not None  # it can be nothing else
-    assert array.count is not None
-    at, count = VirtAddr(array.entries.evaluate(memory)), array.count.evaluate(memory)
-    if not at and not count:
+    array = extent(described.collection, memory)
+    if not array.start and not array.count:
         return None
-    sensible_count(count, array.count.text, described.frame_size, ram)
+    sensible_count(array.count, array.text, described.frame_size, ram)
     asked = {"free": described.free, "references": described.references, "order": described.order}
-    rows = read(replace(array, most=count), memory, asked, "records").whole()
+    rows = read(replace(described.collection, most=array.count), memory, asked, "records").whole()
     return PageRecordsSnapshot(
         described,
         PhysAddr(described.base.evaluate(memory)),
-        count,
-        Place(at, count * (array.element.size if array.element else 0), "the records about frames"),
+        array.count,
+        Place(array.start, array.size, "the records about frames"),
         rows,
         bool(described.lock and described.lock.evaluate(memory)),
     )

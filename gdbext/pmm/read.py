@@ -5,9 +5,9 @@ from gdbext.machine.memory import RamMap
 from gdbext.pmm.bitmap import read_bitmap, read_bitmaps
 from gdbext.pmm.read_lists import read_lists
 from gdbext.pmm.snapshot import PmmSnapshot
-from gdbext.pmm.tree import read_records, read_tree
+from gdbext.pmm.tree import read_frame_states, read_tree
 from gdbext.profile.binding.physical import BoundPmm
-from gdbext.profile.language.physical import Bitmap, Bitmaps, Buddy, FreeLists, Records, Tree
+from gdbext.profile.language.physical import Bitmap, Bitmaps, Buddy, FrameStates, FreeLists, Tree
 from gdbext.structures.unread import NOT_YET, Unread
 from gdbext.units import VirtAddr
 from gdbext.x86.virtual import PagedMemory
@@ -51,8 +51,8 @@ def _read(manager: BoundPmm, memory: PagedMemory, ram: RamMap, direct_map: VirtA
             return read_lists(manager, memory, ram, direct_map)
         case Tree():
             return read_tree(manager, memory, ram)
-        case Records():
-            return read_records(manager, memory, ram)
+        case FrameStates():
+            return read_frame_states(manager, memory, ram)
 
 
-_KINDS = {Bitmap: "bitmap", Bitmaps: "bitmaps", FreeLists: "list", Buddy: "buddy", Tree: "tree", Records: "records"}
+_KINDS = {Bitmap: "bitmap", Bitmaps: "bitmaps", FreeLists: "list", Buddy: "buddy", Tree: "tree", FrameStates: "records"}

@@ -12,8 +12,8 @@ from gdbext.machine.memory import RamMap
 from gdbext.pmm.frames import FrameSet
 from gdbext.pmm.snapshot import PartStat, Place, PmmSnapshot, frames_of, read_common, sensible_count
 from gdbext.profile.expressions.expression import Expression
-from gdbext.profile.language.physical import Records, Tree
-from gdbext.structures.collections import read
+from gdbext.profile.language.physical import FrameStates, Tree
+from gdbext.structures.collections import extent, read
 from gdbext.units import VirtAddr, hex_address
 from gdbext.x86.virtual import PagedMemory
 
@@ -150,8 +150,8 @@ def _blocks(leaves: NDArray[np.uint8]) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordsSnapshot(PmmSnapshot):
-    """Records at one stop: the first lies at ``records_at``, each is ``stride`` bytes."""
+class FrameStatesSnapshot(PmmSnapshot):
+    """The records of all frames at one stop: the first lies at ``records_at``, each is ``stride`` bytes."""
 
     records_at: VirtAddr
     stride: int
@@ -175,23 +175,20 @@ class RecordsSnapshot(PmmSnapshot):
         return f"record {number} of '{self.name}', at {hex_address(self.place_of(number))}"
 
 
-def read_records(manager: Records[Expression], memory: PagedMemory, ram: RamMap) -> RecordsSnapshot | None:
+def read_frame_states(manager: FrameStates[Expression], memory: PagedMemory, ram: RamMap) -> FrameStatesSnapshot | None:
     """Read a manager of records; None when it is not there yet. Raises MemoryUnavailable."""
     common = read_common(manager, memory)
-    array = manager.collection
-    assert array.entries is not None  # it can be nothing else
-    assert array.count is not None
-    at, count = VirtAddr(array.entries.evaluate(memory)), array.count.evaluate(memory)
-    stride = array.element.size if array.element else 0
-    if not at and not count:
+    array = extent(manager.collection, memory)
+    if not array.start and not array.count:
         return None
-    sensible_count(count, array.count.text, common.frame_size, ram)
-    free = read(replace(array, most=count), memory, {"free": manager.free}, "records").whole()["free"] != 0
-    return RecordsSnapshot(
+    sensible_count(array.count, array.text, common.frame_size, ram)
+    states = replace(manager.collection, most=array.count)
+    free = read(states, memory, {"free": manager.free}, "records").whole()["free"] != 0
+    return FrameStatesSnapshot(
         **vars(common),
-        free=FrameSet(np.packbits(free, bitorder="little"), count),
+        free=FrameSet(np.packbits(free, bitorder="little"), array.count),
         covers=True,
-        places=(Place(at, count * stride, f"the records of '{common.name}'"),),
-        records_at=at,
-        stride=stride,
+        places=(Place(array.start, array.size, f"the records of '{common.name}'"),),
+        records_at=array.start,
+        stride=array.stride,
     )

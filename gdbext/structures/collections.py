@@ -136,6 +136,30 @@ def read(
 
 
 @dataclass(frozen=True)
+class Extent:
+    """Where an array begins, how many elements it is said to have (in ``text``), and the bytes of each."""
+
+    start: VirtAddr
+    count: int
+    stride: int
+    text: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole array."""
+        return self.count * self.stride
+
+
+def extent(bound: Collection[Expression], memory: VirtualMemory) -> Extent:
+    """What an array with a count says of itself, for who judges that before it is read. Raises MemoryUnavailable."""
+    assert bound.entries is not None  # the profile's language has no other keys there
+    assert bound.count is not None
+    stride = bound.element.size if bound.element else 0
+    start, count = VirtAddr(bound.entries.evaluate(memory)), bound.count.evaluate(memory)
+    return Extent(start, count, stride, bound.count.text)
+
+
+@dataclass(frozen=True)
 class _Level:
     """The elements of all collections of one depth; ``outer`` is which of those ``above`` each is in."""
 

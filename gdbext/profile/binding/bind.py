@@ -5,7 +5,7 @@ Nothing here reads memory. The bound records are what the readers of managers wo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -22,7 +22,7 @@ from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.keys import Range, Table
 from gdbext.profile.language.owners import Buffers, Held, PageRecords
 from gdbext.profile.language.physical import Buddy, FreeLists
-from gdbext.profile.language.pointers import ROOTS, RootRanges
+from gdbext.profile.language.pointers import RootRanges
 from gdbext.profile.language.ranges import ZONES, BootMap, Zones
 from gdbext.profile.language.schema import (
     KINDS,
@@ -122,6 +122,10 @@ def _part(where: str) -> str:
     return f"{title.rpartition(':')[0]} ({'.'.join(names[: 2 if names[0] in (*KINDS, *NAMED) else 1])})"
 
 
+_OWN: Mapping[str, Callable[[Binder, Any], Any]] = {"dma": bind_buffers, "held": bind_held}
+"""The families of tables that say more than what is said of the elements of a collection."""
+
+
 class _Binder(Binder):
     """Binds the parts of a profile one by one; a part that has a problem is left out."""
 
@@ -136,16 +140,20 @@ class _Binder(Binder):
             self._sound(profile.exception, self._exception),
             self._sound(profile.zones, partial(self._elements, ZONES)),
             self._sound(next(iter(detected(self, profile.page_records)), None), partial(bind_page_records, self)),
-            self._all(detected(self, *profile.dma), partial(bind_buffers, self)),
-            self._all(detected(self, *profile.held), partial(bind_held, self)),
-            self._all(detected(self, *profile.roots), partial(self._elements, ROOTS)),
-            self._all(profile.pmm, partial(bind_pmm, self)),
-            self._all(profile.heap, partial(bind_heap, self)),
-            profile.checks,
+            **{name: self._named(name, getattr(profile, name)) for name in NAMED},
+            pmm=self._all(profile.pmm, partial(bind_pmm, self)),
+            heap=self._all(profile.heap, partial(bind_heap, self)),
+            checks=profile.checks,
             # One whose address does not fit is dropped: without an address it would excuse its rule everywhere.
-            self._all(profile.checks.known, self._known),
-            tuple(self.problems),
+            known=self._all(profile.checks.known, self._known),
+            problems=tuple(self.problems),
         )
+
+    def _named(self, family: str, described: tuple[Any, ...]) -> Any:
+        """The tables of one family that are about something in this build of the kernel."""
+        bound_by = _OWN.get(family)
+        make = partial(self._elements, NAMED[family]) if bound_by is None else partial(bound_by, self)
+        return self._all(detected(self, *described), make)
 
     def _all(self, descriptions: tuple[_D, ...], make: Callable[[_D], _B]) -> tuple[_B, ...]:
         """What ``make`` makes of each description; those that have a problem are left out."""

@@ -14,13 +14,14 @@ from gdbext.profile.language.physical import (
     BITMAP,
     BITMAPS,
     BUDDY,
+    FRAME_STATES,
     LIST,
-    RECORDS,
     TREE,
     Bitmap,
     Bitmaps,
     Buddy,
     Entries,
+    FrameStates,
     FreeLists,
     LinkedFrames,
     Lists,
@@ -28,7 +29,6 @@ from gdbext.profile.language.physical import (
     PhysicalManager,
     PmmKind,
     PmmSource,
-    Records,
     Summaries,
     Tree,
 )
@@ -56,9 +56,9 @@ def bind_pmm(binder: Binder, described: PmmSource) -> BoundPmm:
             made = _common(binder, described, TREE)
             binder.address(described.nodes)
             return cast(Tree[Expression], made)
-        case Records():
+        case FrameStates():
             array = bind_collection(binder, described.collection)
-            records = cast(Records[Expression], _common(binder, described, RECORDS, array.element))
+            records = cast(FrameStates[Expression], _common(binder, described, FRAME_STATES, array.element))
             binder.in_node_alone(described.free, records.free)
             return replace(records, collection=array)
 

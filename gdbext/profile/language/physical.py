@@ -190,14 +190,14 @@ class Tree(PhysicalManager[E]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Records(PhysicalManager[E]):
+class FrameStates(PhysicalManager[E]):
     """An array with a record for each frame, which is ``free`` or not."""
 
     collection: Collection[E]
     free: E
 
 
-PmmKind = Bitmap[E] | Bitmaps[E] | FreeLists[E] | Buddy[E] | Tree[E] | Records[E]
+PmmKind = Bitmap[E] | Bitmaps[E] | FreeLists[E] | Buddy[E] | Tree[E] | FrameStates[E]
 
 _COMMON = (
     expression("when", "true (not 0) when this manager is the one that serves; else it is left out"),
@@ -434,14 +434,14 @@ TREE = Table(
     ),
     Tree,
 )
-RECORDS = Table(
+FRAME_STATES = Table(
     "A record for each frame, in an array; each tells whether its frame is free.",
     (
         array("records"),
         node("free", "true (not 0) when the record's frame is free", required=True),
         *_COMMON,
     ),
-    Records,
+    FrameStates,
 )
 
 PMM_KINDS: Mapping[str, Table] = {
@@ -450,7 +450,7 @@ PMM_KINDS: Mapping[str, Table] = {
     "list": LIST,
     "buddy": BUDDY,
     "tree": TREE,
-    "records": RECORDS,
+    "records": FRAME_STATES,
 }
 """The kinds of physical managers that there are."""
 

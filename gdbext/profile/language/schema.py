@@ -181,6 +181,8 @@ SINGLE: Mapping[str, Table] = {
     "checks": CHECKS,
 }
 """The tables that a profile has once."""
+ALWAYS = ("kernel", "address", "checks")
+"""Those of them that are there when nothing of them is written: each key has its default then."""
 NAMED: Mapping[str, Table] = {"dma": BUFFERS, "held": HELD, "roots": ROOTS}
 """The tables that a profile has by name (``[dma.NAME]``)."""
 KINDS: Mapping[str, Mapping[str, Table]] = {"pmm": PMM_KINDS, "heap": HEAP_KINDS}

@@ -121,21 +121,13 @@ class _Reader:
         for name in document:
             if name not in (known := [*schema.SINGLE, *schema.NAMED, *schema.KINDS]):
                 raise self._unknown(name, (name,), known)
-        return Profile(
-            self._title,
-            self._single("kernel", document.get("kernel", {})),
-            self._single("address", document.get("address", {})),
-            self._single("boot_map", document["boot_map"]) if "boot_map" in document else None,
-            self._single("exception", document["exception"]) if "exception" in document else None,
-            self._single("zones", document["zones"]) if "zones" in document else None,
-            self._single("page_records", document["page_records"]) if "page_records" in document else None,
-            self._named("dma", document.get("dma", {})),
-            self._named("held", document.get("held", {})),
-            self._named("roots", document.get("roots", {})),
-            self._managers("pmm", document.get("pmm", {})),
-            self._managers("heap", document.get("heap", {})),
-            self._single("checks", document.get("checks", {})),
-        )
+        tables: dict[str, Any] = {
+            name: self._single(name, document.get(name, {})) if name in (*document, *schema.ALWAYS) else None
+            for name in schema.SINGLE
+        }
+        tables |= {family: self._named(family, document.get(family, {})) for family in schema.NAMED}
+        tables |= {family: self._managers(family, document.get(family, {})) for family in schema.KINDS}
+        return Profile(self._title, **tables)
 
     def _where(self, place: positions.Path) -> str:
         known = place
