@@ -55,8 +55,8 @@ class Rows:
 
     ``columns`` has an array of values for each expression that was asked for, of its own type, and ``known`` which of
     the values there are: the others are 0, and ``unknown`` says why the first of them is. ``outer`` are the rows in
-    ``outers`` of the elements that these are nested in; there is none where they are in none. ``broken`` is where this
-    collection breaks off, and where those do that it is nested in.
+    ``outers`` of the elements that these are nested in; that is None where they are nested in nothing. ``broken`` is
+    where this collection breaks off, and where those do that it is nested in.
     """
 
     what: str
@@ -211,17 +211,17 @@ class _Reader:
     def _found(self, bound: Collection[Expression], context: _Context) -> _Found:
         if bound.entries is not None:
             return _arrays(bound, context)
-        span = self._span(bound)
         if bound.single:
             one = context.elements
             return _Found(one.nodes, one.data, one.first, np.zeros(1, dtype=np.int64))
         if not isinstance(self._memory, PagedMemory):
             raise MemoryUnavailable(f"the {self._what} are no array, and nothing else can be read before RAM is known")
+        asked = self._of_element(bound)
         if bound.at is not None:
-            return _pointed(bound, context, span, self._memory)
+            return _pointed(bound, context, own_span(*asked), self._memory)
         if bound.tree is not None:
-            return _trees(bound, context, span, self._memory)
-        return _lists(bound, context, self._of_element(bound), self._memory)
+            return _trees(bound, context, own_span(*asked), self._memory)
+        return _lists(bound, context, asked, self._memory)
 
     def _of_element(self, bound: Collection[Expression]) -> tuple[Expression, ...]:
         """All that will be asked of an element."""
@@ -236,9 +236,6 @@ class _Reader:
         links = (bound.next, bound.left, bound.right, bound.when)
         own = (expression for expression in links if expression is not None)
         return tuple(expression.settled(self._memory) for expression in (*own, *asked))
-
-    def _span(self, bound: Collection[Expression]) -> tuple[int, int]:
-        return own_span(*self._of_element(bound))
 
 
 class _Context:

@@ -95,7 +95,7 @@ class Binder:
 
     def about(self, source: Source, node: Type, outer: Type | None = None) -> Expression:
         """An expression about one node. When the node's type is a problem itself there is no more to say."""
-        return self.stand_in if VOID in (node, outer) else self.expression(source, node, outer)
+        return self.stand_in if node is VOID or outer is VOID else self.expression(source, node, outer)
 
     def in_context(self, source: Source, node: Type | None, outer: Type | None = None) -> Expression:
         """The same, where there need not be a node."""
