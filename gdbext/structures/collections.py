@@ -161,11 +161,15 @@ def extent(bound: Collection[Expression], memory: VirtualMemory) -> Extent:
 
 @dataclass(frozen=True)
 class _Level:
-    """The elements of all collections of one depth; ``outer`` is which of those ``above`` each is in."""
+    """The elements of all collections of one depth; ``outer`` is which of those ``above`` each is in.
+
+    ``around`` are the addresses of what `outer` points to in expressions about what is in each of these.
+    """
 
     elements: Elements
     outer: NDArray[np.int64]
     above: _Level | None
+    around: NDArray[np.uint64]
 
     def rows(self, what: str, broken: Iterable[Broken]) -> Rows:
         """The same as rows without columns."""
@@ -196,16 +200,17 @@ class _Reader:
         """The elements that count in the end, of what is nested in the elements ``above``."""
         context = _Context(self, one_element(self._memory) if above is None else above.elements, above is None)
         found = self._found(bound, context)
-        outer = context.elements.nodes[found.outer]
-        elements = Elements(found.nodes, found.data, found.first, outer, self._memory)
-        level = _Level(elements, found.outer, above)
+        outer = context.elements.nodes if above is None else above.around
+        elements = Elements(found.nodes, found.data, found.first, outer[found.outer], self._memory)
+        which = found.outer
         if bound.when is not None:
             values, known = elements.values(bound.when)
             for at in np.flatnonzero(~known).tolist():
                 why = f"whether it counts cannot be told: {elements.why_not(bound.when, at)}"
                 context.breaks(int(found.outer[at]), Stop.UNREADABLE, None, int(found.nodes[at]), why)
-            counts = values != 0
-            level = _Level(elements.taken(counts), found.outer[counts], above)
+            elements, which = elements.taken(values != 0), which[values != 0]
+        pointers = bound.element is not None and bound.element.kind is Kind.POINTER and above is not None
+        level = _Level(elements, which, above, elements.outer if pointers else elements.nodes)
         return level if bound.each is None else self.level(bound.each, level)
 
     def _found(self, bound: Collection[Expression], context: _Context) -> _Found:

@@ -232,15 +232,12 @@ def test_what_is_nested_is_read_back(symbols, outer, inner, values, data):
         live = data.draw(st.booleans())
         kernel.put(place, live=live)
         expected += [(node, value, number) for node, value in zip(found, mine, strict=False) if live]
-    rows = kernel.read(
-        nested(outer, inner, 'when = "live"'), value="value", whose="0" if inner in POINTERS else "outer->value"
-    )
+    rows = kernel.read(nested(outer, inner, 'when = "live"'), value="value", whose="outer->value")
     assert rows.trouble is None
     assert list(zip(rows.nodes.tolist(), rows["value"].tolist(), strict=True)) == [
         (at, value) for at, value, _ in expected
     ]
-    if inner not in POINTERS:
-        assert rows["whose"].tolist() == [number for _, _, number in expected]
+    assert rows["whose"].tolist() == [number for _, _, number in expected]
     around, which = rows.outers, rows.outer
     if inner in POINTERS:  # between the two are the pointers
         around, which = around.outers, around.outer[which]

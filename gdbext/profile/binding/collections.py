@@ -10,7 +10,7 @@ from gdbext.profile.binding.binder import Binder
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.collections import LARGEST, Collection
 from gdbext.profile.language.keys import Form, Key, Source
-from gdbext.symbols.model import Type
+from gdbext.symbols.model import Kind, Type
 
 _R = TypeVar("_R", bound=Any)
 
@@ -26,22 +26,28 @@ _ABOUT_LINKS = ("next", "left", "right")
 
 
 def bind_collection(
-    binder: Binder, described: Collection[Source], outer: Type | None = None, *, or_none: bool = False
+    binder: Binder,
+    described: Collection[Source],
+    within: Type | None = None,
+    outer: Type | None = None,
+    *,
+    or_none: bool = False,
 ) -> Collection[Expression]:
-    """A collection within an element of type ``outer``, if it is in one; ``or_none``: it need not be one at all.
+    """A collection within an element of type ``within``, if it is in one; ``or_none``: it need not be one at all.
 
-    ``element`` is `VOID` where the type cannot be told, which is a problem with the binder, and None where it is none.
+    ``outer`` is the type of what ``outer`` points to in what is said of its elements. ``element`` is `VOID` where the
+    type cannot be told, which is a problem with the binder, and None where it is none.
     """
     written = tuple(name for name in _TELLING if getattr(described, name) is not None)
     if not 0 < described.most <= LARGEST:
         binder.problem(described.where, f"'most' is {described.most}, which is not from 1 to {LARGEST}")
     if written not in _SHAPES and (written or not or_none):
         binder.problem(described.where, _wrong(written))
-    element = None if described.start is None else _element(binder, described, described.start, outer)
+    element = None if described.start is None else _element(binder, described, described.start, within)
     made: dict[str, Any] = {"element": element}
     for name in ("entries", "count", "head", "tree", "at", "terminator"):
         if (source := getattr(described, name)) is not None:
-            made[name] = binder.in_context(source, outer)
+            made[name] = binder.in_context(source, within)
     for name in ("until", "next", "left", "right", "when"):
         if (source := getattr(described, name)) is not None:
             made[name] = binder.in_context(source, element, None if name in _ABOUT_LINKS else outer)
@@ -51,7 +57,7 @@ def bind_collection(
     if described.each is not None:
         if element is None:
             binder.problem(described.each.where, "'each' is about the elements of a collection, and there is none")
-        made["each"] = bind_collection(binder, described.each, element)
+        made["each"] = bind_collection(binder, described.each, element, around(element, outer))
     return cast(Collection[Expression], replace(described, node=None, **made))
 
 
@@ -67,18 +73,23 @@ def bind_elements(binder: Binder, described: _R, keys: Sequence[Key]) -> _R:
 
 def context(bound: Collection[Expression]) -> tuple[Type | None, Type | None]:
     """What is said of its elements is about this type; and the one of what they are nested in, if anything."""
-    return (bound.element, None) if bound.each is None else _inner(bound.element, bound.each)
+    outer = None
+    while bound.each is not None:
+        outer, bound = around(bound.element, outer), bound.each
+    return bound.element, outer
 
 
-def _inner(outer: Type | None, bound: Collection[Expression]) -> tuple[Type | None, Type | None]:
-    return (bound.element, outer) if bound.each is None else _inner(bound.element, bound.each)
+def around(element: Type | None, outer: Type | None) -> Type | None:
+    """What the elements in an element are in: that element, or if it is a mere pointer what this is in itself."""
+    looked_through = element is not None and element.kind is Kind.POINTER and outer is not None
+    return outer if looked_through else element
 
 
-def _element(binder: Binder, described: Collection[Source], start: Source, outer: Type | None) -> Type:
+def _element(binder: Binder, described: Collection[Source], start: Source, within: Type | None) -> Type:
     """The type of an element: the one that is named, or what leads to it points to."""
     if isinstance(described.node, Source):
         return binder.type_named(described.node)
-    return binder.element(start, binder.in_context(start, outer))
+    return binder.element(start, binder.in_context(start, within))
 
 
 def _wrong(written: tuple[str, ...]) -> str:

@@ -69,8 +69,8 @@ class Collection(Generic[E]):
 
 _EACH = (
     "in each element another collection, whose elements are meant then: it has these keys too, and what is no "
-    "expression in a node here is one in the outer element there; `outer` points to that in its `until` and `when`, "
-    "and in all that is said of its elements"
+    "expression in a node here is one in the outer element there. In its `until` and `when`, and in what is said of "
+    "its elements, `outer` points to the outer one; or, where that is a mere pointer, to what it is nested in itself"
 )
 
 
