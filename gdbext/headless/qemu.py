@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ QEMU = "qemu-system-x86_64"
 EXIT_PORT = 0xF4
 """The port of QEMU's isa-debug-exit device: a guest that writes N there ends QEMU with status 2 * N + 1."""
 
+_POLL_SECONDS = 0.05
 _UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -56,7 +58,7 @@ class MachineOptions:
 def qemu_command(options: MachineOptions, directory: Path) -> list[str]:
     """The command line that builds this machine, with its sockets and files in ``directory``."""
     memory = memory_bytes(options.memory)
-    command = [QEMU, "-M", options.machine, "-cpu", options.cpu, "-m", f"{memory // 1024}K"]
+    command = [QEMU, "-S", "-M", options.machine, "-cpu", options.cpu, "-m", f"{memory // 1024}K"]
     if options.shared:
         backend = f"memory-backend-file,id=gdbext-ram,size={memory},mem-path={directory}/ram,share=on"
         command += ["-object", backend, "-machine", "memory-backend=gdbext-ram"]
@@ -67,8 +69,6 @@ def qemu_command(options: MachineOptions, directory: Path) -> list[str]:
     command += ["-qmp", f"unix:{directory}/qmp,server=on,wait=off"]
     command += ["-serial", f"file:{directory}/serial"]
     command += ["-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4"]
-    if options.paused:
-        command.append("-S")
     return command + _boot_arguments(options) + list(options.qemu_args)
 
 
@@ -96,11 +96,16 @@ class Qemu:
         self.directory = self._workspace.path
         self._errors = self.directory / "errors"
         self._monitor: socket.socket | None = None
+        self._switched_off = False
         try:
             with self._errors.open("wb") as errors:
                 self._process = self._workspace.start(qemu_command(options, self.directory), errors)
+            if not options.paused:
+                # The monitor reports only what happens after it is connected, so the guest waits for that.
+                self.await_ready()
+                self.qmp("cont")
         except BaseException:
-            self._workspace.close()
+            self.close()
             raise
 
     def await_ready(self, patience: float = 20.0) -> None:
@@ -140,11 +145,24 @@ class Qemu:
         return self._process.poll()
 
     def wait(self, timeout: float) -> int:
-        """Wait until QEMU has ended by itself; its exit status."""
-        try:
-            return self._process.wait(timeout)
-        except subprocess.TimeoutExpired as error:
-            raise HeadlessError(f"QEMU still runs after {timeout:.0f} s") from error
+        """Wait until the guest has ended QEMU or switched its machine off; QEMU's exit status.
+
+        isa-debug-exit ends QEMU 7.2 at once. In QEMU 10 it switches the machine off, which leaves it paused (see
+        ``qemu_command``); QEMU keeps the guest's status, and ends with it when the monitor tells it to quit.
+        """
+        deadline = time.monotonic() + timeout
+        while self._process.poll() is None:
+            # QEMU may end while it is asked.
+            with suppress(HeadlessError):
+                self.qmp("query-status")  # the events so far come before the answer
+                if self._switched_off:
+                    self.qmp("quit")
+            try:
+                return self._process.wait(_POLL_SECONDS)
+            except subprocess.TimeoutExpired as error:
+                if time.monotonic() > deadline:
+                    raise HeadlessError(f"QEMU still runs after {timeout:.0f} s") from error
+        return self._process.returncode
 
     def last_words(self) -> str:
         """The last line that QEMU has printed, or its exit status when it has printed nothing."""
@@ -187,8 +205,11 @@ class Qemu:
             answer = json.loads(line)
             if "error" in answer:
                 raise HeadlessError(f"QEMU refused {command}: {answer['error']['desc']}")
-            if "return" in answer:  # anything else is an event
+            if "return" in answer:
                 return answer["return"]
+            # Anything else is an event. A guest that resets itself has another reason, and is left as it is.
+            if answer.get("event") == "SHUTDOWN" and answer["data"]["reason"] == "guest-shutdown":
+                self._switched_off = True
         raise HeadlessError(f"QEMU has ended: {self.last_words()}")
 
     def close(self) -> None:

@@ -382,6 +382,12 @@ def test_a_guest_that_ends_qemu(boot):
     assert "0 failed" in session.serial()
 
 
+def test_a_guest_that_switches_its_machine_off_ends_qemu_too(boot):
+    session = boot(append="scenario=idle")
+    session.monitor("o /w 0x604 0x2000")  # the board's ACPI control register: enter S5
+    assert session.qemu.wait(10) == 0
+
+
 def test_a_command_that_lets_the_guest_run_waits_for_it(boot):
     session = boot(append="scenario=idle")
     before = session.execute("print $pc")
