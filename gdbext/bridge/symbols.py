@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import gdb
 
-from gdbext.errors import DescriptionError
+from gdbext.errors import DescriptionError, MemoryUnavailable
 from gdbext.symbols.model import Detail, Field, Kind, Section, Symbol, Type, first_placed
 from gdbext.symbols.typenames import VOID, array_of, base_spelling, pointer_to, resolve_type_name
 from gdbext.units import WORD_MASK, VirtAddr
@@ -40,8 +40,21 @@ class GdbSymbols:
     def find_symbol(self, name: str) -> Symbol | None:
         """A global or file-static variable, function, enumerator or linker symbol; never a local variable.
 
-        Globals come first; of several file-static ones it is the one at the lowest address.
+        Globals come first; of several file-static ones it is the one at the lowest address. MemoryUnavailable when gdb
+        cannot say where it is without the guest's memory, and neither can the program's file.
         """
+        # A pointer's type depends on what it points to where that ends in an array without a length, for which gdb 16
+        # reads the pointer even when only asked for its address. There may be no guest, or not yet that mapping.
+        try:
+            return self._find_symbol(name)
+        except gdb.error as error:
+            symbol = self._find_in_file(name)
+            if symbol is None or symbol.type is None:
+                why = f"gdb cannot say where '{name}' is without reading it ({error}): ask again once it is mapped"
+                raise MemoryUnavailable(why) from error
+            return symbol
+
+    def _find_symbol(self, name: str) -> Symbol | None:
         found = gdb.lookup_global_symbol(name)
         if found is not None:
             only_declared = found.addr_class == gdb.SYMBOL_LOC_UNRESOLVED
@@ -88,6 +101,14 @@ class GdbSymbols:
         name = match.group(1).removesuffix("()")
         return name.split("(", 1)[0] if not name.startswith("(") else name, int(match.group(2) or 0)
 
+    def _find_in_file(self, name: str) -> Symbol | None:
+        """What the program's file says of a symbol, moved to where gdb has loaded the program."""
+        elf, loaded = self._elf, self.sections()
+        if elf is None or not loaded:
+            return None
+        elf.slide += loaded[0].address - elf.sections()[0].address
+        return elf.find_symbol(name)
+
     @cached_property
     def _elf(self) -> ElfSymbols | None:
         objfile = _main_objfile()
@@ -127,25 +148,29 @@ def _defined(name: str) -> Symbol | None:
     match = _LISTED_FILE.search(listing)
     if match is None:
         return None
-    with _language(name):
-        try:
-            value = gdb.parse_and_eval(f"&'{match.group(1)}'::{name}").dereference()
-        except gdb.error:
-            return None
-    place = value.address
-    return Symbol(name, VirtAddr(int(place) & WORD_MASK), None, to_type(value.type)) if place is not None else None
+    place = _place(f"'{match.group(1)}'::{name}", name)
+    if place is None:
+        return None
+    return Symbol(name, VirtAddr(int(place) & WORD_MASK), None, to_type(place.type.target()))
 
 
 def _linked(name: str) -> Symbol | None:
     """A name that only the linker knows. ``::name`` is looked up outside all blocks, in C as in C++."""
     if not name or "'" in name or _main_objfile() is None:
         return None
+    place = _place(f"::'{name}'", name)
+    return Symbol(name, VirtAddr(int(place) & WORD_MASK), None, None) if place is not None else None
+
+
+def _place(expression: str, name: str) -> gdb.Value | None:
+    """A pointer to what an expression means, read in the language of this name; None when it means nothing."""
     with _language(name):
         try:
-            place = gdb.parse_and_eval(f"&::'{name}'")
+            return gdb.parse_and_eval(f"&{expression}")
+        except gdb.MemoryError:
+            raise
         except gdb.error:
             return None
-    return Symbol(name, VirtAddr(int(place) & WORD_MASK), None, None)
 
 
 @contextmanager
