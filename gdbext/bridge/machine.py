@@ -56,11 +56,24 @@ class GdbVirtualMemory:
     def read(self, address: VirtAddr, size: int) -> bytes:
         """The bytes; NotMapped when the stub does not give them, SourceFailed when the connection is gone."""
         try:
-            return bytes(gdb.selected_inferior().read_memory(address, size))
+            return _bytes_at(address, size)
         except gdb.MemoryError as error:
             raise NotMapped(address, "the debug stub does not read it") from error
         except gdb.error as error:
             raise SourceFailed(f"the connection to the guest is lost: {error}") from error
+
+
+def _bytes_at(address: int, size: int) -> bytes:
+    """Bytes of virtual memory, by a value of gdb's where it gives away those.
+
+    ``Inferior.read_memory`` ends gdb 16 with an internal error when the connection breaks during the read.
+    """
+    inferior = gdb.selected_inferior()
+    if not hasattr(gdb.Value, "bytes"):
+        return bytes(inferior.read_memory(address, size))
+    block = inferior.architecture().integer_type(8, False).array(size - 1)
+    with gdb.with_parameter("max-value-size", None):
+        return gdb.Value(address).cast(block.pointer()).dereference().bytes
 
 
 _known: dict[int, tuple[Source, Features | None]] = {}
