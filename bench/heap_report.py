@@ -1,6 +1,7 @@
 """The figures of bench/heap.py as tables, for a terminal or for docs/heaps.md, and as a picture."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -31,7 +32,7 @@ def tables(figures: Figures, careful: dict[str, Figures], style: str) -> list[st
     """All tables; ``careful`` are the figures under boot options that make a heap find more."""
     headers = ("", *figures.kinds)
 
-    def cost(kind: str, work: str, op: str) -> str:
+    def cost(op: str, kind: str, work: str) -> str:
         found = figures.costs.get((kind, work, op))
         return both(found) if found else ""
 
@@ -39,7 +40,7 @@ def tables(figures: Figures, careful: dict[str, Figures], style: str) -> list[st
         table(
             f"{name}, instructions: mean / worst",
             headers,
-            by_work(figures, lambda kind, work, op=op: cost(kind, work, op)),
+            by_work(figures, partial(cost, op)),
             style,
         )
         for op, name in OPERATIONS.items()
@@ -51,8 +52,12 @@ def tables(figures: Figures, careful: dict[str, Figures], style: str) -> list[st
         "Free bytes outside of the largest free chunk (external fragmentation)": lambda m: share(m.scattered),
         "Memory taken from the system for each byte asked for": lambda m: f"{m.footprint:.2f}",
     }
+
+    def kept(told: Callable[[Memory], str], kind: str, work: str) -> str:
+        return told(figures.memory[kind, work])
+
     for title, told in numbers.items():
-        rows = by_work(figures, lambda kind, work, told=told: told(figures.memory[kind, work]))
+        rows = by_work(figures, partial(kept, told))
         made.append(table(title, headers, rows, style))
     return made
 

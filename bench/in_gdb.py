@@ -49,13 +49,19 @@ def execute(command: str) -> Callable[[], str]:
     return lambda: gdb.execute(command, to_string=True)
 
 
+def connection() -> gdb.RemoteTargetConnection:
+    """The connection to the guest's debug stub."""
+    it = gdb.selected_inferior().connection
+    assert isinstance(it, gdb.RemoteTargetConnection)
+    return it
+
+
 def over_remote() -> Session:
     """A session that reads through the debug stub, whatever faster source there is."""
     session = new_session()
     monitor = GdbMonitor()
     ram = ram_map(monitor, {backend.name for backend in memory_backends(monitor)})
-    connection = gdb.selected_inferior().connection
-    memory = RemoteMemory(ram, GdbPackets(connection))
+    memory = RemoteMemory(ram, GdbPackets(connection()))
     machine = replace(session.machine, memory=memory)
     session.machine = machine
     return session
@@ -70,7 +76,7 @@ def measure(address: str) -> dict[str, float]:
 
     def transfer() -> None:
         """The table frames over the stub with nothing around it."""
-        packets = GdbPackets(gdb.selected_inferior().connection)
+        packets = GdbPackets(connection())
         with physical_mode(packets):
             for frame in frames.tolist():
                 for part in range(0, 4096, PACKET_BYTES):

@@ -60,8 +60,8 @@ class Ground:
         assert taken[-1] - taken[0] == count - 1
         return int(taken[0])
 
-    def write(self, frames: Frames, word: int, values: Words) -> None:
-        """One word of many frames."""
+    def write(self, frames: Frames, word: int | Frames, values: Words) -> None:
+        """One word of each of many frames."""
         self._words[self._places(frames) + word] = values
 
     def fill(self, frame: int, data: NDArray[np.uint8]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import pmm_images
-from bench.in_gdb import execute, over_remote, seconds
+from bench.in_gdb import connection, execute, over_remote, seconds
 from gdbext.bridge.session import new_session
 from gdbext.checks.finding import CheckReport
 from gdbext.pmm.lists import ListSnapshot
@@ -49,14 +49,16 @@ def processor_seconds(deed: Callable[[], object]) -> float:
 
 def every_other(frames: NDArray[np.int64]) -> NDArray[np.int64]:
     """As many runs as there can be."""
-    return frames[frames % 2 == 0]
+    even: NDArray[np.int64] = frames[frames % 2 == 0]
+    return even
 
 
 def in_stretches(frames: NDArray[np.int64]) -> NDArray[np.int64]:
     """Stretches of one to some hundred frames, half of all."""
     lengths = np.random.default_rng(2).integers(1, 256, len(frames) // 64)
     borders = np.repeat(np.arange(len(lengths)) % 2 == 0, lengths)[: len(frames)]
-    return frames[: len(borders)][borders]
+    stretches: NDArray[np.int64] = frames[: len(borders)][borders]
+    return stretches
 
 
 IMAGES: dict[str, Callable[[pmm_images.Ground], None]] = {
@@ -173,7 +175,7 @@ def by_values(manager: PmmSnapshot) -> tuple[float, int]:
 def measure_remote(ground: pmm_images.Ground) -> dict[str, float]:
     """A shorter stack, read and checked over the debug stub."""
     pmm_images.stack(ground, OVER_REMOTE)
-    packets = gdb.selected_inferior().connection
+    packets = connection()
     address = int(gdb.parse_and_eval("pmm_stack.zone[2].top"))
     bare = seconds(lambda: packets.send_packet(f"m{address:x},10"), 1000)
     return {

@@ -42,7 +42,8 @@ def measured(kernel: Path, memory: str, names: tuple[str, ...]) -> dict[str, dic
 
 def main(kernel: Path) -> None:
     """Measure and print."""
-    rows, remote = [], {}
+    rows: list[tuple[str | float, ...]] = []
+    remote: dict[str, float] = {}
     for memory, names in GUESTS.items():
         figures = measured(kernel, memory, names)
         remote = figures.pop("remote", remote)

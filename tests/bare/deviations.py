@@ -8,6 +8,7 @@ compared as well; the rest is not asked.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from gdbext.machine.cpu import CpuState
 from gdbext.machine.memory import PhysicalMemory
@@ -121,7 +122,7 @@ def _walk_by(memory: PhysicalMemory, cpu: CpuState, address: int, true: Walk, ch
     mode = real(cpu)
     assert mode is not None
     changed = replace(mode, levels=tuple(change(level) for level in mode.levels))
-    modes.paging_mode = lambda _: changed
+    modes.paging_mode = cast(Any, lambda _: changed)
     try:
         return walk(memory, cpu, address)
     finally:

@@ -42,7 +42,7 @@ LONG_SLOT = 336
 BASE_32 = 0xFFE0_0000
 """Its first address in PAE and two-level paging, the last 2 MiB."""
 
-STUB = {"read": 0, "write": 1, "execute": 2}
+STUB: dict[Access, int] = {"read": 0, "write": 1, "execute": 2}
 BREAKPOINT, GENERAL_PROTECTION, PAGE_FAULT = 3, 13, 14
 
 

@@ -193,7 +193,8 @@ def test_mistake_15_physical_address_bits_48_to_51(trying: Trying) -> None:
 def test_mistake_16_paging_off_at_the_reset_vector() -> None:
     with BareMachine() as machine:
         names = ("cr0", "cr2", "cr3", "cr4", "efer")
-        state = CpuState(**{name: machine.stub.register(name) for name in names})
+        registers: dict[str, Any] = {name: machine.stub.register(name) for name in names}
+        state = CpuState(**registers)
         found = walk(machine.memory, state, 0xFFFF_FFF0)
         assert [found.physical] == machine.translate([0xFFFF_FFF0])
         assert "paging is off" in found.verdict

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from gdbext.machine.cpu import CR0_WP, CR4_PKE, CR4_SMAP, CR4_SMEP, EFER_NXE, RFLAGS_AC
 from gdbext.units import FRAME_SIZE, PhysAddr, VirtAddr, Word64
-from gdbext.x86.access import ERROR_I, ERROR_P, ERROR_PK, ERROR_RSVD, ERROR_U, ERROR_W, Prediction, fault_of
+from gdbext.x86.access import ERROR_I, ERROR_P, ERROR_PK, ERROR_RSVD, ERROR_U, ERROR_W, fault_of
 from gdbext.x86.fault import Report, explain
 from gdbext.x86.modes import NX, PS, P, PagingMode, U, W
 from gdbext.x86.space import enumerate_space
@@ -84,7 +85,7 @@ REASONS: dict[str, Callable[[Case, int], object]] = {
 
 compared: Counter[str] = Counter()
 combinations: set[tuple[str, frozenset[str]]] = set()
-codes: Counter[Prediction] = Counter()
+codes: Counter[int | str | None] = Counter()
 
 
 @pytest.fixture(params=PROCESSORS, ids=lambda pair: f"{pair[0]}-{pair[1]}-bits")
@@ -196,7 +197,7 @@ def random_page(mode: PagingMode, random: np.random.Generator) -> int:
 
 def random_case(probe: Probe, tree: Tree, address: int, random: np.random.Generator) -> Case:
     """Any access to this address, in any ring, under any protections."""
-    registers = {"cr0": probe.cpu.cr0, "cr4": probe.cpu.cr4, "efer": probe.cpu.efer, "rflags": probe.cpu.rflags}
+    registers: dict[str, Any] = {name: getattr(probe.cpu, name) for name in ("cr0", "cr4", "efer", "rflags")}
     for register, bit in PROTECTIONS.values():
         on = bool(random.integers(2))
         registers[register] = Word64(registers[register] | bit if on else registers[register] & ~bit)

@@ -76,9 +76,8 @@ def write_tree(machine: BareMachine, mode: PagingMode, tree: Tree) -> None:
     for chain in tree.chains:
         table = tree.root
         for depth, level in enumerate(mode.levels):
-            words = frames.get(table // FRAME_SIZE)
-            if words is not None:
-                entries = _entries(words, table % FRAME_SIZE, mode, level)
+            if (frame := frames.get(table // FRAME_SIZE)) is not None:
+                entries = _entries(frame, table % FRAME_SIZE, mode, level)
                 index = slice(None) if depth in chain.filled else chain.indices[depth] & level.entries - 1
                 entries[index] = chain.values[depth]
             if level.number == chain.leaf:

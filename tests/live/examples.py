@@ -82,7 +82,9 @@ def readme_session(session):
 
 
 def readme_block():
-    return _BLOCK.search(README.read_text())[0].split("```\n")[1]
+    block = _BLOCK.search(README.read_text())
+    assert block
+    return block[0].split("```\n")[1]
 
 
 def shape(text):

@@ -42,12 +42,17 @@ def cpu(mode="4-level", root=0x1000, *, cr0=CR0, cr4=0, efer=None, phys_bits=40,
     )
 
 
+def ram_range(start, end, backend="", offset=0):
+    """A stretch of RAM, its addresses given as plain numbers."""
+    return RamRange(PhysAddr(start), PhysAddr(end), backend, offset)
+
+
 class Guest:
     """RAM from physical 0, ``size`` bytes of it."""
 
     def __init__(self, size=1 << 20):
         self.bytes = np.zeros(size, dtype=np.uint8)
-        self.ram = RamMap([RamRange(PhysAddr(0), PhysAddr(size), "ram", 0)])
+        self.ram = RamMap([ram_range(0, size, "ram")])
         self.memory = SharedMemory(self.ram, {"ram": self.bytes})
 
     def write(self, address, data):

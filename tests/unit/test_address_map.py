@@ -3,6 +3,7 @@
 import re
 import textwrap
 from collections import Counter
+from functools import partial
 
 import numpy as np
 from hypothesis import given, settings
@@ -170,7 +171,7 @@ def characters_by_rule(held):
     def rank(cell, state):
         return 0 if state in common else state.priority, cell[state], -TABLE.index(state)
 
-    shown = [max(cell, key=lambda state, cell=cell: rank(cell, state)) for cell in held]
+    shown = [max(cell, key=partial(rank, cell)) for cell in held]
     for state in sorted((s for s in common if s not in shown), key=lambda state: state.priority):
         room = [at for at in range(len(held)) if shown[at].priority < state.priority and held[at][state]]
         if room:

@@ -99,7 +99,7 @@ class Kernel(Guest):
         (roots,) = read_profile(text, "k.toml").roots
         binder = Binder(self.symbols)
         bound = bind_collection(binder, roots.collection)
-        columns = {name: binder.about(Source((text,), "here"), *context(bound)) for name, text in asked.items()}
+        columns = {name: binder.in_context(Source((text,), "here"), *context(bound)) for name, text in asked.items()}
         assert binder.problems == []
         return bound, columns
 

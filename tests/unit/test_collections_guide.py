@@ -5,6 +5,7 @@ machine where virtual and physical addresses are one; what must be read is worke
 """
 
 import re
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def segments(session):
 
 LIST = "struct buffer last = { 0x303000, 300 }, middle = { 0x302000, 200, &last }, first = { 0x301000, 100, &middle };"
 THREE = [(0x301000, 100), (0x302000, 200), (0x303000, 300)]
-CONTENTS = {
+CONTENTS: dict[str, tuple[str, Any, Any]] = {
     "An array": (
         "struct zone zones[4] = { { 0, 0x1000000, 1 }, { 7, 8, 0 }, { 0x1000000, 0x2000000, 1 } };",
         zones,

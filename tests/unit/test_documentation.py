@@ -4,7 +4,9 @@ import re
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
+from gdbext.checks.finding import Rule
 from gdbext.checks.heaps.chunks import HEAP_RULES
 from gdbext.checks.heaps.leaks import LEAK_RULES
 from gdbext.checks.heaps.places import HEAP_PLACE_RULES
@@ -17,9 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_every_rule_is_documented_under_its_title():
     rows = re.findall(r"^\| ([A-Z]+\d+) \| ([^|]+) \|", (ROOT / "docs" / "checks.md").read_text(), re.MULTILINE)
-    assert dict(rows) == {
-        rule.id: rule.title for rule in (*PAGING_RULES, *PMM_RULES, *HEAP_RULES, *HEAP_PLACE_RULES, *LEAK_RULES)
-    }
+    rules: list[Rule[Any]] = [*PAGING_RULES, *PMM_RULES, *HEAP_RULES, *HEAP_PLACE_RULES, *LEAK_RULES]
+    assert dict(rows) == {rule.id: rule.title for rule in rules}
 
 
 def test_every_command_is_in_the_readme():

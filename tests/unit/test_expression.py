@@ -72,8 +72,7 @@ class Compiled:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._gcc = shutil.which("gcc")
-        if self._gcc is None:
+        if shutil.which("gcc") is None:
             pytest.fail("gcc is missing; scripts/setup installs it")
         self.path = self._compile("int main(void) { return (int)minus; }")
         self.symbols: Symbols = ElfSymbols(self.path)
@@ -83,8 +82,8 @@ class Compiled:
         (self._folder / "oracle.c").write_text(SOURCE + main)
         output = self._folder / "oracle"
         # -fwrapv: signed overflow wraps, as it does here
-        command = [self._gcc, "-w", "-g", "-O0", "-no-pie", "-fwrapv", self._folder / "oracle.c", "-o", output]
-        subprocess.run(command, check=True, capture_output=True)
+        options = ["-w", "-g", "-O0", "-no-pie", "-fwrapv"]
+        subprocess.run(["gcc", *options, self._folder / "oracle.c", "-o", output], check=True, capture_output=True)
         return output
 
     def oracle(self, expressions: list[str]) -> tuple[list[int], "ElfMemory", Symbols]:
@@ -319,6 +318,7 @@ def test_fields_come_before_symbols(compiled: Compiled) -> None:
     """``first`` is a symbol, ``next`` a field; a node knows both, and its own fields win."""
     symbols, memory, node = compiled.symbols, compiled.memory, node_type(compiled)
     second = symbols.find_symbol("second").address
+    assert second is not None
     assert compile_expression("u8", symbols, node).evaluate(memory, second) == 8
     assert compile_expression("next->u8 + first.u8", symbols, node).evaluate(memory, second) == 400
     assert compile_expression("self == &second", symbols, node).evaluate(memory, second) == 1
@@ -329,6 +329,7 @@ def test_fields_come_before_symbols(compiled: Compiled) -> None:
 def test_lvalues_have_addresses(compiled: Compiled) -> None:
     symbols, memory = compiled.symbols, compiled.memory
     first = symbols.find_symbol("first").address
+    assert first is not None
     for text, offset in {"first": 0, "first.u64": 24, "head->s16": 2, "head->next->next->u32": 12, "*head": 0}.items():
         expression = compile_expression(text, symbols)
         assert expression.is_lvalue

@@ -1,6 +1,7 @@
 """The map of a heap: heaps cut by hand, and any heap painted byte after byte."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,8 +31,7 @@ def heap(chunks, segments, **more):
     """A heap of chunks (offset of the header, payload's size, free, sound) in segments of two offsets each."""
     at, size, free, sound = ([chunk[i] for chunk in chunks] for i in range(4))
     address = array([BASE + offset for offset in at])
-    flags = (np.array(flag, dtype=np.bool_) for flag in (free, sound))
-    facts = {
+    facts: dict[str, Any] = {
         "name": "it",
         "kind": "chunks",
         "starts": np.zeros(0, dtype=np.int64),
@@ -46,7 +46,13 @@ def heap(chunks, segments, **more):
         "memory": None,
     }
     return HeapSnapshot(
-        chunks=Chunks(address, address + np.uint64(HEADER), np.array(size, dtype=np.int64), *flags),
+        chunks=Chunks(
+            address,
+            address + np.uint64(HEADER),
+            np.array(size, dtype=np.int64),
+            np.array(free, dtype=np.bool_),
+            np.array(sound, dtype=np.bool_),
+        ),
         segments=tuple(Segment(VirtAddr(BASE + start), VirtAddr(BASE + end)) for start, end in segments),
         **(facts | more),
     )

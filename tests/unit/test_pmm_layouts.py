@@ -357,6 +357,7 @@ def test_variables_are_put_into_what_is_computed_over_all_nodes(tmp_path, text, 
     memory = PagedMemory(guest.memory, cpu(cr0=1))
     expression = compile_expression(text, symbols, symbols.find_type("struct page"))
     at = symbols.find_symbol("all").address
+    assert at is not None
     nodes = np.arange(at, at + 16, 4, dtype=np.uint64)
     settled = expression.settled(memory).flat
     assert expression.flat is None

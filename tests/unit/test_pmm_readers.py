@@ -62,7 +62,10 @@ def symbols(tmp_path_factory):
 
 
 class Kernel(Guest):
-    """A made-up guest without paging, and a profile about it."""
+    """A made-up guest without paging, and a profile about it; of free lists also how they link and end."""
+
+    links: str
+    end: int
 
     def __init__(self, symbols, profile):
         super().__init__(FRAMES * FRAME)

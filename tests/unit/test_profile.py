@@ -5,6 +5,7 @@ import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from gdbext.profile.choice import ProfileChoice
 from gdbext.profile.language import schema
 from gdbext.profile.language.heaps import ListHeap
 from gdbext.profile.language.physical import Bitmap, PhysicalManager
+from gdbext.profile.language.ranges import BOOT_MAP
 from gdbext.profile.toml.load import built_in_profiles, find_profile, load_profile, read_profile
 from gdbext.profile.toml.positions import key_lines
 from gdbext.symbols.elf import ElfSymbols
@@ -82,7 +84,7 @@ def elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.fail("gcc is missing; scripts/setup installs it")
     folder = tmp_path_factory.mktemp("profile")
     (folder / "mykernel.c").write_text(SOURCE)
-    command = ["gcc", "-g", "-no-pie", folder / "mykernel.c", "-o", folder / "mykernel.elf"]
+    command = ["gcc", "-g", "-no-pie", str(folder / "mykernel.c"), "-o", str(folder / "mykernel.elf")]
     subprocess.run(command, check=True)
     return folder / "mykernel.elf"
 
@@ -416,12 +418,13 @@ def test_every_built_in_profile_reads() -> None:
         assert load_profile(name).kernel.name
 
 
-RECORDS = [(schema.KERNEL, ()), (schema.ADDRESS, ()), (schema.BOOT_MAP, ()), (schema.CHECKS, ())]
+RECORDS: list[tuple[Any, tuple[str, ...]]]
+RECORDS = [(schema.KERNEL, ()), (schema.ADDRESS, ()), (BOOT_MAP, ()), (schema.CHECKS, ())]
 RECORDS += [(table, ("name",)) for kinds in schema.KINDS.values() for table in kinds.values()]
 
 
 @pytest.mark.parametrize(("table", "extra"), RECORDS, ids=lambda value: getattr(value, "doc", "")[:20])
-def test_keys_and_records_say_the_same(table: schema.Table, extra: tuple[str, ...]) -> None:
+def test_keys_and_records_say_the_same(table: Any, extra: tuple[str, ...]) -> None:
     settled_later = {"element"}
     names = {field.name for field in dataclasses.fields(table.record)}
     assert names - settled_later == {*extra, *(key.name for key in table.keys), "where"}

@@ -161,6 +161,7 @@ def test_links_to_members_are_followed_and_checked(tmp_path, member, offset):
     elf = linked(tmp_path, "gcc", "Buddies on lists")
     symbol = ElfSymbols(elf).find_symbol("all")
     assert symbol is not None
+    assert symbol.address is not None
     node, stranger = symbol.address + 0x205 * 24, symbol.address + 0x300 * 24
     guest = loaded(elf)
     guest.write(node + offset, struct.pack("<Q", stranger + 8))

@@ -46,8 +46,9 @@ def heaps(text, symbols):
 
 def test_the_page_s_example(symbols):
     section = PAGE.read_text().split("## Several of one kind")[1]
-    described = re.search(r"```toml\n(.*?)```", section, re.DOTALL)[1]
-    found = heaps(f'[kernel]\nname = "k"\n{described}', symbols)
+    described = re.search(r"```toml\n(.*?)```", section, re.DOTALL)
+    assert described
+    found = heaps(f'[kernel]\nname = "k"\n{described[1]}', symbols)
     assert {name: heap.head.text for name, heap in found.items()} == {
         "kernel": "kernel_heap.first",
         "drivers": "driver_heap.first",

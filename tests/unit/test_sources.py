@@ -11,11 +11,13 @@ import pytest
 from gdbext.errors import MemoryUnavailable, NotRam, SourceFailed, UsageError
 from gdbext.machine.directmap import EVERYWHERE, DirectMapMemory, ram_by_kind
 from gdbext.machine.dump import open_dump
-from gdbext.machine.memory import RamMap, RamRange
+from gdbext.machine.memory import RamMap
 from gdbext.machine.process import QemuProcess, readable_areas
 from gdbext.machine.registers import Registers, read_registers
 from gdbext.machine.remote import RemoteMemory, physical_mode
 from gdbext.machine.source import Source
+from gdbext.units import PhysAddr, VirtAddr
+from tests.unit.guest import ram_range
 
 PAGE = 4096
 
@@ -43,7 +45,7 @@ class OwnMonitor:
         return f"Host virtual address for {text.split()[1]} (pc.ram) is {self.base + int(text.split()[1], 16):#x}\n"
 
 
-LOW_AND_HIGH = RamMap([RamRange(0, 0xA0000, "pc.ram", 0), RamRange(0x100000, 0x200000, "pc.ram", 0x100000)])
+LOW_AND_HIGH = RamMap([ram_range(0, 0xA0000, "pc.ram", 0), ram_range(0x100000, 0x200000, "pc.ram", 0x100000)])
 
 
 def test_a_process_gives_what_it_holds():
@@ -55,7 +57,7 @@ def test_a_process_gives_what_it_holds():
     everything = np.array([*range(0xA0), *range(0x100, 0x200)], dtype=np.uint64)
     assert np.array_equal(memory.read_frames(everything), array[everything])
     assert memory.read_frames(np.array([], dtype=np.uint64)).shape == (0, 512)
-    assert memory.read(0x1FFC, 8) == array.tobytes()[0x1FFC:0x2004]
+    assert memory.read(PhysAddr(0x1FFC), 8) == array.tobytes()[0x1FFC:0x2004]
 
 
 def test_a_process_is_not_read_where_there_is_no_ram():
@@ -63,7 +65,7 @@ def test_a_process_is_not_read_where_there_is_no_ram():
     memory = QemuProcess(OwnMonitor(array), LOW_AND_HIGH).memory(LOW_AND_HIGH)
     for address, first in ((0xA0000, 0xA0000), (0x9FFFC, 0xA0000), (0x200000, 0x200000), (1 << 45, 1 << 45)):
         with pytest.raises(NotRam) as refused:
-            memory.read(address, 8)
+            memory.read(PhysAddr(address), 8)
         assert refused.value.address == first
     with pytest.raises(NotRam):
         memory.read_frames(np.array([0x9F, 0xA0], dtype=np.uint64))
@@ -123,13 +125,13 @@ def test_a_process_that_ends_is_never_taken_for_another():
     os.read(wait[0], 1)
     monitor = OwnMonitor(array, thread=child)  # the child has the array at the same address
     memory = QemuProcess(monitor, LOW_AND_HIGH).memory(LOW_AND_HIGH)
-    assert memory.read(0x1000, 16) == array.tobytes()[0x1000:0x1010]
+    assert memory.read(PhysAddr(0x1000), 16) == array.tobytes()[0x1000:0x1010]
     os.write(go_on[1], b".")
     os.waitpid(child, 0)
     for descriptor in (*go_on, *wait):
         os.close(descriptor)
     with pytest.raises(SourceFailed, match=f"process {child} has ended"):
-        memory.read(0x1000, 16)
+        memory.read(PhysAddr(0x1000), 16)
     with pytest.raises(SourceFailed, match="has ended"):
         memory.read_frames(np.array([1], dtype=np.uint64))
 
@@ -176,7 +178,7 @@ class ScriptedStub:
 def test_the_stub_is_put_back_into_its_mode(mode, how, broken):
     stub = ScriptedStub(broken, how, mode)
     with pytest.raises(SourceFailed):
-        RemoteMemory(RamMap([RamRange(0, PAGE)]), stub).read_frames(np.array([0], dtype=np.uint64))
+        RemoteMemory(RamMap([ram_range(0, PAGE)]), stub).read_frames(np.array([0], dtype=np.uint64))
     assert stub.mode == mode
 
 
@@ -217,26 +219,27 @@ def test_a_direct_map_is_read_at_its_base():
         seen.append((address, size))
         return bytes(size)
 
-    memory = DirectMapMemory(RamMap([RamRange(0, 2 * PAGE)]), 0xFFFF_8000_0000_0000, read)
+    memory = DirectMapMemory(RamMap([ram_range(0, 2 * PAGE)]), VirtAddr(0xFFFF_8000_0000_0000), read)
     memory.read_frames(np.array([1], dtype=np.uint64))
     memory.read_frames(np.array([1], dtype=np.uint64))
-    memory.read(0x1008, 8)
+    memory.read(PhysAddr(0x1008), 8)
     assert seen == [(0xFFFF_8000_0000_1000, PAGE)]
     with pytest.raises(NotRam):
-        memory.read(2 * PAGE - 4, 8)
-    short = DirectMapMemory(EVERYWHERE, 0, lambda address, size: b"x")
+        memory.read(PhysAddr(2 * PAGE - 4), 8)
+    short = DirectMapMemory(EVERYWHERE, VirtAddr(0), lambda address, size: b"x")
     with pytest.raises(SourceFailed, match="1 of 8 bytes"):
-        short.read(0, 8)
+        short.read(PhysAddr(0), 8)
 
 
 def test_a_kind_is_ram_when_it_is_usable_or_must_be():
-    listed = [
+    entries = [
         (0, 0x9F000, 1),
         (0x9F000, 0xA0000, 2),
         (0x100000, 0x200000, 6),
         (0x200000, 0x400000, 1),
         (0xE0000, 0xE0000, 1),
     ]
+    listed = [(PhysAddr(start), PhysAddr(end), kind) for start, end, kind in entries]
     assert [(r.start, r.end) for r in ram_by_kind(listed, (1,), ()).ranges] == [(0, 0x9F000), (0x200000, 0x400000)]
     with_image = ram_by_kind(listed, (1,), (0x180000,))
     assert [(r.start, r.end) for r in with_image.ranges] == [(0, 0x9F000), (0x100000, 0x400000)]
@@ -316,7 +319,7 @@ def test_ranges_that_overlap_are_the_same_memory(dumped):
         (0x7000, whole[0x7000:]),
     ]
     memory = dumped(core(pieces)).memory
-    assert memory.read(0, len(whole)) == whole
+    assert memory.read(PhysAddr(0), len(whole)) == whole
     assert np.array_equal(memory.read_frames(np.arange(16, dtype=np.uint64)), RAM)
 
 
@@ -400,13 +403,13 @@ def test_a_raw_image(dumped):
     assert whole.memory.read(0x2000, 16) == RAM[2, :2].tobytes()
     assert any("not told" in doubt for doubt in whole.doubts)
     high = 1 << 32
-    ranges = (RamRange(0, 0x4000, "", 0), RamRange(high, high + 0x8000, "", 0x8000))
+    ranges = (ram_range(0, 0x4000, "", 0), ram_range(high, high + 0x8000, "", 0x8000))
     cut = dumped(RAM.tobytes(), Registers(CONTROL, None, ranges))
     assert np.array_equal(cut.memory.read_frames(np.array([3, high >> 12], dtype=np.uint64)), RAM[[3, 8]])
     with pytest.raises(NotRam):
         cut.memory.read(0x4000, 1)
     with pytest.raises(UsageError, match="too small"):
-        dumped(RAM.tobytes(), Registers(CONTROL, None, (RamRange(0, 0x20000, "", 0),)))
+        dumped(RAM.tobytes(), Registers(CONTROL, None, (ram_range(0, 0x20000, "", 0),)))
     with pytest.raises(UsageError, match="efer missing"):
         dumped(RAM.tobytes(), Registers({name: value for name, value in CONTROL.items() if name != "efer"}))
 

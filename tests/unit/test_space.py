@@ -69,7 +69,9 @@ def test_enumeration_and_walk_agree(mode, entries):
         physical, attributes = bulk
         assert physical == single.physical
         assert attributes.page_size == single.page_size
-        assert attributes.page == permissions(paging_mode(state), single.steps)
+        mode = paging_mode(state)
+        assert mode
+        assert attributes.page == permissions(mode, single.steps)
         assert attributes.is_global == single.is_global
 
 

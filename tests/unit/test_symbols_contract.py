@@ -154,7 +154,7 @@ CHUNK_FIELDS = {
 def check_c_types(types: dict) -> None:
     assert flat_fields(types["struct chunk"]) == CHUNK_FIELDS
     assert types["struct chunk"]["size"] == 96
-    packed = {"a": (0, 0, None, "char"), "b": (1, 0, None, "int")}
+    packed: dict[str, tuple[int, int, int | None, str]] = {"a": (0, 0, None, "char"), "b": (1, 0, None, "int")}
     packed |= {"c": (5, 0, 12, "unsigned short"), "d": (6, 4, 12, "unsigned short")}
     assert flat_fields(types["struct packed"]) == packed
     assert types["struct packed"]["size"] == 8

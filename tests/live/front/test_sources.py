@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -239,7 +240,9 @@ def failure(session, command):
 
 
 def mode(session):
-    return re.search(r'received: "(.*)"', session.execute("maint packet qqemu.PhyMemMode"))[1]
+    reply = re.search(r'received: "(.*)"', session.execute("maint packet qqemu.PhyMemMode"))
+    assert reply
+    return reply[1]
 
 
 def failing(after, how):
@@ -400,9 +403,7 @@ def dumps(gcc_kernel, tmp_path_factory):
         lines.append("ram = [[0, 0xa0000], [0x100000, 0x1fe0000]]")
         (directory / "toml").write_text("\n".join(lines) + "\n")
         (directory / "json").write_text(json.dumps({name: cpu[name] for name in ("cr0", "cr3", "cr4", "efer")}))
-        session.told = answers(lambda command: session.command(*command.split()))
-        session.files = directory
-        yield session
+        yield SimpleNamespace(files=directory, told=answers(lambda command: session.command(*command.split())))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Torn tables of the kinds of heap whose chunks have no headers: slabs, pools, records of pages, a tree of bytes."""
 
+from typing import Any
+
 import pytest
 
 from ..physical.pmm_machine import number
@@ -21,7 +23,7 @@ def pool(machine):
 
 
 LEAF = "(1ul << kernel_heap.buddy.height) + (kernel_heap.start - kernel_heap.buddy.origin) / 32 + 256"
-PLACES = {
+PLACES: dict[tuple[str, str], tuple[Any, int, set[str]]] = {
     ("slab", "header"): (slab, 40, {"HEAP66", "HEAP60"}),
     ("slab", "cache"): ("&kernel_heap.slab.sizes[6].size", 64, {"HEAP66", "HEAP60"}),
     ("slab", "runs"): ("&kernel_heap.slab.runs.pages[8]", 64, {"HEAP60", "HEAP66"}),

@@ -5,6 +5,7 @@ that stands here, so that no combination is passed over in silence.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -31,7 +32,7 @@ class Fault:
 
     rule: str
     cause: str
-    refused: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def refusal(self, manager):
         return next((why for why, managers in self.refused.items() if manager in managers), None)

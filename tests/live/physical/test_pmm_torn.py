@@ -45,9 +45,9 @@ def machines(gcc_kernel):
         return running[name]
 
     yield machine
-    for machine in running.values():
-        assert machine.command("memcheck")["findings"] == []
-        machine.close()
+    for started in running.values():
+        assert started.command("memcheck")["findings"] == []
+        started.close()
 
 
 def physical(address):

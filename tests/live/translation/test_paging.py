@@ -94,6 +94,8 @@ def test_vmfault_reads_the_kernels_own_record(boot):
     fault = session.command("vmfault")
     printed = re.search(r"a (\w+) of (0x[0-9a-f]+) by the kernel: not mapped", session.serial())
     code = re.search(r"error code (0x[0-9a-f]+)", session.serial())
+    assert printed
+    assert code
     assert (fault["address"], fault["error_code"]) == (printed[2], code[1])
     assert fault["access"] == f"supervisor {printed[1]}"
     assert "found no page" in fault["verdict"]

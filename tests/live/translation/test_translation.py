@@ -100,6 +100,7 @@ def test_processor_state_is_what_qemu_prints(session):
     cpu = session.command("memcpu")
     for name in ("cr0", "cr3", "cr4", "efer"):
         printed = re.search(rf"{name.upper()}=([0-9a-f]+)", registers)
+        assert printed
         assert int(cpu[name], 16) == int(printed[1], 16)
 
 
