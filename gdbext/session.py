@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from gdbext.domains.domain import Domain
 from gdbext.domains.heaps import Heaps
+from gdbext.domains.parts import Parts
 from gdbext.domains.physical import Physical
 from gdbext.domains.stop import Stop
 from gdbext.domains.translation import Translation
@@ -22,8 +24,10 @@ class Session(Stop):
         elf: Path | None,
         profiles: ProfileChoice,
         evaluate: Callable[[str], int],
+        parts: Parts | None = None,
     ) -> None:
-        super().__init__(machine, symbols, elf, profiles, evaluate)
+        super().__init__(machine, symbols, elf, profiles, evaluate, parts or Parts())
         self.translation = Translation(self)
         self.heaps = Heaps(self, self.translation)
         self.physical = Physical(self, self.translation, self.heaps)
+        self.domains: tuple[Domain, ...] = (self.translation, self.physical, self.heaps)

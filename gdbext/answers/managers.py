@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gdbext.checks.finding import CheckReport, combined
+from gdbext.checks.finding import CheckReport, combined, only
 from gdbext.commands.record import Arguments
+from gdbext.domains.domain import Wanted, every
 from gdbext.errors import DescriptionError, UsageError
 from gdbext.heap.listing import Selection, chunk_list, find_chunk
 from gdbext.heap.snapshot import HeapSnapshot
@@ -119,7 +120,7 @@ def heapchunk(session: Session, arguments: Arguments) -> ChunksFound:
 def heapcheck(session: Session, arguments: Arguments) -> Checked:
     """Look at the rules of every heap, or of one."""
     name = arguments.text("HEAP")
-    report, leaks = session.heaps.check(name), None
+    report, leaks = session.heaps.check(name=name), None
     if arguments.has("-leaks"):
         leaks = session.heaps.leaks(name)
         report = combined((report, session.heaps.check_leaks(leaks)))
@@ -128,33 +129,37 @@ def heapcheck(session: Session, arguments: Arguments) -> Checked:
 
 
 def memcheck(session: Session, arguments: Arguments) -> Checked:
-    """Look at every rule of every manager."""
-    reports = [session.translation.check()]
+    """Look at every rule of every manager, or at one rule and nothing that it does not need."""
+    chosen, skip = arguments.text("-only"), arguments.text("-skip")
+    report, missing = _looked_at(session, every if chosen is None else lambda rule: rule == chosen)
+    for rule in (chosen, skip):
+        if rule is not None and rule not in _rules_of(report):
+            _require_rule(session, rule)
+    report = only(report, lambda rule: rule != skip)
+    problems = tuple(dict.fromkeys((*session.problems, *missing)))
+    return Checked(report.findings, report.checked, report.skipped, problems)
+
+
+def _looked_at(session: Session, wanted: Wanted) -> tuple[CheckReport, list[str]]:
+    """What the wanted rules find, and what the profile does not describe."""
+    reports: list[CheckReport] = []
     missing: list[str] = []
-    for layer in (session.physical.check, session.heaps.check):
+    for domain in session.domains:
         try:
-            reports.append(layer())
+            reports.append(domain.check(wanted))
         except DescriptionError as error:  # a profile may describe one layer and not the other
             missing.append(str(error))
     if len(reports) == 1:
         raise DescriptionError(missing[0])
-    report = combined(reports)
-    only, skip = arguments.text("-only"), arguments.text("-skip")
-    for rule in (only, skip):
-        _require_rule(rule, report)
-
-    def wanted(rule: str) -> bool:
-        return rule != skip and only in (None, rule)
-
-    return Checked(
-        tuple(finding for finding in report.findings if wanted(finding.id)),
-        tuple(rule for rule in report.checked if wanted(rule)),
-        tuple(skipped for skipped in report.skipped if wanted(skipped.id)),
-        tuple(dict.fromkeys((*session.problems, *missing))),
-    )
+    return combined(reports), missing
 
 
-def _require_rule(rule: str | None, report: CheckReport) -> None:
-    known = sorted({*report.checked, *(skip.id for skip in report.skipped)})
-    if rule is not None and rule not in known:
+def _rules_of(report: CheckReport) -> list[str]:
+    return sorted({*report.checked, *(skip.id for skip in report.skipped)})
+
+
+def _require_rule(session: Session, rule: str) -> None:
+    """Complain of a rule that is none of those here."""
+    known = _rules_of(_looked_at(session, every)[0])
+    if rule not in known:
         raise UsageError(f"there is no rule {rule} here; there are {', '.join(known)}")

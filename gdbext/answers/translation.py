@@ -103,7 +103,7 @@ def vmfault(session: Session, arguments: Arguments) -> Fault:
 
 def vmcheck(session: Session, arguments: Arguments) -> Checked:
     """Look at the rules of page tables."""
-    report = session.translation.check(_root(session, arguments))
+    report = session.translation.check(root=_root(session, arguments))
     return Checked(report.findings, report.checked, report.skipped)
 
 

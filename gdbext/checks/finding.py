@@ -107,20 +107,38 @@ FINDINGS_KEPT = 20
 
 def run_rules(rules: Iterable[Rule[Inputs]], inputs: Inputs, *, in_flux: bool = False) -> CheckReport:
     """Look at every rule. With ``in_flux`` all findings are of that severity: the manager's lock was held."""
-    findings: list[Finding] = []
-    checked: list[str] = []
-    skipped: list[Skipped] = []
-    for rule in rules:
-        why = rule.missing(inputs)
-        if why is not None:
-            skipped.append(Skipped(rule.id, why))
-            continue
-        checked.append(rule.id)
-        skipped += [Skipped(rule.id, why, partly=True) for why in rule.partly(inputs)]
-        findings += map(rule.finding, _capped(rule.check(inputs)))
+    return in_order(look(rule, inputs, in_flux=in_flux) for rule in rules)
+
+
+def look(rule: Rule[Inputs], inputs: Inputs, *, in_flux: bool = False) -> CheckReport:
+    """Look at one rule. What it does not need of the inputs is not asked for."""
+    why = rule.missing(inputs)
+    if why is not None:
+        return CheckReport((), (), (Skipped(rule.id, why),))
+    partly = tuple(Skipped(rule.id, why, partly=True) for why in rule.partly(inputs))
+    findings = tuple(map(rule.finding, _capped(rule.check(inputs))))
     if in_flux:
-        findings = [replace(finding, severity=Severity.IN_FLUX) for finding in findings]
-    return CheckReport(tuple(findings), tuple(checked), tuple(skipped))
+        findings = tuple(replace(finding, severity=Severity.IN_FLUX) for finding in findings)
+    return CheckReport(findings, (rule.id,), partly)
+
+
+def in_order(reports: Iterable[CheckReport]) -> CheckReport:
+    """The reports of different rules, one behind the other."""
+    reports = tuple(reports)
+    return CheckReport(
+        tuple(finding for report in reports for finding in report.findings),
+        tuple(rule for report in reports for rule in report.checked),
+        tuple(skipped for report in reports for skipped in report.skipped),
+    )
+
+
+def only(report: CheckReport, wanted: Callable[[str], bool]) -> CheckReport:
+    """What a report says of the wanted rules."""
+    return CheckReport(
+        tuple(finding for finding in report.findings if wanted(finding.id)),
+        tuple(rule for rule in report.checked if wanted(rule)),
+        tuple(skipped for skipped in report.skipped if wanted(skipped.id)),
+    )
 
 
 def _capped(found: Iterable[Broken]) -> list[Broken]:

@@ -1,14 +1,15 @@
 """The kernel's heaps: what they hold, what of it nobody can reach any more, and whether they are in order."""
 
-from functools import cached_property
-
-from gdbext.checks.finding import CheckReport, combined, not_looked_at, run_rules
+from gdbext.checks.finding import CheckReport, Rule, combined, look, not_looked_at, only, run_rules
 from gdbext.checks.heaps.chunks import HEAP_RULES, heap_rules, report_unread_heap
 from gdbext.checks.heaps.heap_map import HeapMap, heap_map
 from gdbext.checks.heaps.leaks import LEAK_RULES, FoundLeaks, LeakInputs, Leaks, find_leaks
 from gdbext.checks.heaps.places import HEAP_PLACE_RULES, HeapPlace, heap_place_rules
 from gdbext.checks.heaps.pointers import RootInputs, find_roots
 from gdbext.domains.chosen import chosen, readable
+from gdbext.domains.domain import Domain, Wanted, every
+from gdbext.domains.lazily import lazily
+from gdbext.domains.parts import part
 from gdbext.domains.stop import Stop
 from gdbext.domains.translation import Translation
 from gdbext.heap.callers import CallerNames, names_of_code
@@ -17,30 +18,40 @@ from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.structures.unread import NONE_SERVES, Unread
 
 
-class Heaps:
+class Heaps(Domain):
     """The heaps of one stop. Stands on the translation."""
 
-    rules = (*HEAP_RULES, *HEAP_PLACE_RULES, *LEAK_RULES)
+    rules = (*HEAP_RULES, *HEAP_PLACE_RULES)
 
     def __init__(self, stop: Stop, translation: Translation) -> None:
-        self._stop = stop
+        super().__init__(stop)
         self._translation = translation
 
-    @cached_property
+    @property
+    @part
     def all(self) -> tuple[HeapSnapshot | Unread, ...]:
         """The heaps that there are, read as far as they can be."""
-        stop, described = self._stop, self._stop.profile.heap
-        stop.require("heap", bool(described), "heap")
-        found = [read_heap(heap, stop.virtual) for heap in described if is_there(heap, stop.virtual)]
-        if not found:
-            found = [Unread(described[0].name, kind_of(described[0]), NONE_SERVES, absent=True)]
-        return tuple(stop.excused(heap) for heap in found)
+        self._require()
+        described = self._stop.profile.heap
+        found = tuple(self._heap(heap.name) for heap in described if is_there(heap, self._stop.virtual))
+        none = Unread(described[0].name, kind_of(described[0]), NONE_SERVES, absent=True)
+        return found or (self._stop.excused(none),)
+
+    def _require(self) -> None:
+        self._stop.require("heap", bool(self._stop.profile.heap), "heap")
+
+    @part
+    def _heap(self, name: str) -> HeapSnapshot | Unread:
+        """The heap that the profile describes by this name."""
+        (described,) = (heap for heap in self._stop.profile.heap if heap.name == name)
+        return self._stop.excused(read_heap(described, self._stop.virtual))
 
     def chosen(self, name: str | None) -> tuple[HeapSnapshot | Unread, ...]:
         """All heaps, or the one of this name; UsageError names those that there are."""
         return chosen("heap", name, self.all)
 
-    @cached_property
+    @property
+    @part
     def code_names(self) -> CallerNames:
         """What to call the code at a return address."""
         return names_of_code(self._stop.symbols)
@@ -49,22 +60,37 @@ class Heaps:
         """What a heap's addresses are, or those of them in a window."""
         return heap_map(heap, self._translation.mapped(), window)
 
-    def check(self, name: str | None = None) -> CheckReport:
-        """The rules of every heap, or of one."""
-        return self._stop.adjusted(combined(self._report(heap) for heap in self.chosen(name)))
+    def check(self, wanted: Wanted = every, name: str | None = None) -> CheckReport:
+        """The wanted rules of every heap, or of one."""
+        self._require()
+        if not self._has_any(wanted):
+            return combined(())
+        return self._stop.adjusted(combined(self._report(heap, wanted) for heap in self.chosen(name)))
 
-    def _report(self, heap: HeapSnapshot | Unread) -> CheckReport:
+    def _report(self, heap: HeapSnapshot | Unread, wanted: Wanted) -> CheckReport:
         if isinstance(heap, Unread):
-            return report_unread_heap(heap)
-        there = {other.name: other for other in self.all}
-        parent = next((there[name] for name in heap.parent if name in there), None)
-        place = HeapPlace(heap, self._translation.mapped(), parent)
-        in_flux = heap.in_flux or (isinstance(place.parent, HeapSnapshot) and place.parent.in_flux)
-        places = run_rules(heap_place_rules(heap), place, in_flux=in_flux)
-        if any(finding.id == "HEAP68" for finding in places.findings):
+            return only(report_unread_heap(heap), wanted)
+        place, own = heap_place_rules(heap), heap_rules(heap)
+        places = self._asked(place, wanted, lambda rule: self._looked_at_place(rule, heap.name))
+        if any(rule.id == "HEAP68" and self._looked_at_place(rule, heap.name).findings for rule in place):
             why = f"the arena of '{heap.name}' is another's (HEAP68), so what is in it says nothing"
-            return combined((places, not_looked_at(heap_rules(heap), why)))
-        return combined((run_rules(heap_rules(heap), heap, in_flux=heap.in_flux), places))
+            return combined((*places, only(not_looked_at(own, why), wanted)))
+        return combined((*self._asked(own, wanted, lambda rule: self._looked_at(rule, heap.name)), *places))
+
+    @part
+    def _looked_at(self, rule: Rule[HeapSnapshot], name: str) -> CheckReport:
+        heap = self._heap(name)
+        assert isinstance(heap, HeapSnapshot)
+        return look(rule, heap, in_flux=heap.in_flux)
+
+    @part
+    def _looked_at_place(self, rule: Rule[HeapPlace], name: str) -> CheckReport:
+        heap = self._heap(name)
+        assert isinstance(heap, HeapSnapshot)
+        there = {other.name: other for other in self.all} if heap.parent else {}
+        parent = next((there[name] for name in heap.parent if name in there), None)
+        place = lazily(HeapPlace, heap=lambda: heap, runs=self._translation.mapped, parent=lambda: parent)
+        return look(rule, place, in_flux=heap.in_flux or (isinstance(parent, HeapSnapshot) and parent.in_flux))
 
     def leaks(self, name: str | None = None) -> Leaks:
         """The chunks of all heaps, or of one, that nothing leads to."""
@@ -72,7 +98,7 @@ class Heaps:
         there = readable(heaps)
         bound = tuple(heap for heap in stop.profile.heap if heap.name in {one.name for one in there})
         if stop.machine.cpu.paging:
-            self._translation.space()  # all that is mapped is looked at once, not for each range anew
+            stop.virtual.know_all()  # all that is mapped is looked at once, not for each range anew
         roots = find_roots(
             RootInputs(stop.symbols, stop.profile.roots, stop.machine.registers(), there, bound, stop.virtual)
         )

@@ -1,17 +1,30 @@
 """Physical memory: who manages it, what is recorded about frames, who uses them, and whether that agrees."""
 
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Iterable, Sequence
 
-from gdbext.checks.finding import CheckReport, combined, run_rules
+from gdbext.checks.finding import CheckReport, Rule, combined, look, only
 from gdbext.checks.physical.frame import Frame, FrameInputs, about_frame, check_frame, describe_frame, table_uses
 from gdbext.checks.physical.frame_map import FrameMap, FrameMapInputs, frame_map
 from gdbext.checks.physical.inputs import PhysicalRange, PmmInputs, Recorded
 from gdbext.checks.physical.managers import PMM_RULES, pmm_rules, report_unread, reserved_frames
-from gdbext.checks.physical.owners import OwnerInputs, owner_rules
-from gdbext.checks.physical.uses import FrameUses, frame_uses, physical_ranges
+from gdbext.checks.physical.owners import OWNER_RULES, OwnerInputs, applies
+from gdbext.checks.physical.uses import (
+    Mapped,
+    buffers_of,
+    held_of,
+    image_of,
+    left_out_of,
+    mapped_beside,
+    mapped_of,
+    metadata_of,
+    physical_ranges,
+    tables_of,
+)
 from gdbext.domains.chosen import chosen, readable
+from gdbext.domains.domain import Domain, Wanted, every
 from gdbext.domains.heaps import Heaps
+from gdbext.domains.lazily import lazily
+from gdbext.domains.parts import part
 from gdbext.domains.stop import Stop
 from gdbext.domains.translation import Translation
 from gdbext.pmm.bootmap import BootMap
@@ -26,40 +39,51 @@ from gdbext.units import FRAME_SIZE, PhysAddr, VirtAddr
 from gdbext.vmm.find import find
 
 
-class Physical:
+class Physical(Domain):
     """The physical managers of one stop and the frames. Stands on the translation, and for owners on the heaps."""
 
     rules = PMM_RULES
 
     def __init__(self, stop: Stop, translation: Translation, heaps: Heaps) -> None:
-        self._stop = stop
+        super().__init__(stop)
         self._translation = translation
         self._heaps = heaps
 
-    @cached_property
+    @property
+    @part
     def managers(self) -> tuple[PmmSnapshot | Unread, ...]:
         """The physical managers that serve, read as far as they can be."""
-        stop, described = self._stop, self._stop.profile.pmm
-        stop.require("pmm", bool(described), "physical memory manager")
-        ram = stop.machine.memory.ram
+        self._require()
+        described = self._stop.profile.pmm
+        found = tuple(self._manager(manager.name) for manager in described if serves(manager, self._stop.virtual))
+        none = Unread(described[0].name, kind_of(described[0]), NONE_SERVES, absent=True)
+        return found or (self._stop.excused(none),)
+
+    def _require(self) -> None:
+        self._stop.require("pmm", bool(self._stop.profile.pmm), "physical memory manager")
+
+    @part
+    def _manager(self, name: str) -> PmmSnapshot | Unread:
+        """The manager that the profile describes by this name."""
+        stop = self._stop
+        (described,) = (manager for manager in stop.profile.pmm if manager.name == name)
         # Without paging addresses are physical.
         direct_map = self._translation.direct_map if stop.machine.cpu.paging else VirtAddr(0)
-        found = [read_pmm(m, stop.virtual, ram, direct_map) for m in described if serves(m, stop.virtual)]
-        if not found:
-            found = [Unread(described[0].name, kind_of(described[0]), NONE_SERVES, absent=True)]
-        return tuple(stop.excused(manager) for manager in found)
+        return stop.excused(read_pmm(described, stop.virtual, stop.machine.memory.ram, direct_map))
 
     def chosen(self, name: str | None) -> tuple[PmmSnapshot | Unread, ...]:
         """All physical managers, or the one of this name; UsageError names those that there are."""
         return chosen("physical manager", name, self.managers)
 
-    @cached_property
+    @property
+    @part
     def zones(self) -> tuple[Zone, ...] | Unread:
         """The ranges of physical memory that the kernel tells apart; none when no profile names them."""
         described = self._stop.profile.zones
         return read_zones(described, self._stop.virtual) if described else ()
 
-    @cached_property
+    @property
+    @part
     def page_records(self) -> PageRecordsSnapshot | Unread | None:
         """What the kernel records about each frame; None when no profile says."""
         stop = self._stop
@@ -71,74 +95,96 @@ class Physical:
         records = self.page_records
         return records.record_of(address, self._stop.virtual) if isinstance(records, PageRecordsSnapshot) else None
 
-    @cached_property
+    @property
+    @part
     def buffers(self) -> tuple[BuffersSnapshot | Unread, ...]:
         """The buffers of devices, as far as the profile names them."""
         stop = self._stop
         tables = stop.profile.dma if stop.has_profile else ()
         return tuple(stop.excused(read_buffers(table, stop.virtual, stop.machine.memory.ram)) for table in tables)
 
-    @cached_property
+    @property
+    @part
     def held(self) -> tuple[HeldSnapshot | Unread, ...]:
         """The frames that somebody keeps by number, as far as the profile names them."""
         stop = self._stop
         tables = stop.profile.held if stop.has_profile else ()
         return tuple(stop.excused(read_held(table, stop.virtual)) for table in tables)
 
-    @cached_property
-    def uses(self) -> FrameUses:
-        """Who uses frames, as far as it is known."""
+    @property
+    @part
+    def _tables(self) -> tuple[PhysicalRange, ...]:
+        return tables_of(self._translation.space()) if self._stop.machine.cpu.paging else ()
+
+    @property
+    @part
+    def _image(self) -> tuple[tuple[PhysicalRange, ...], tuple[str, ...]]:
+        return image_of(self._stop.virtual, self._stop.symbols.sections())
+
+    @property
+    @part
+    def _mapped(self) -> Mapped:
+        translation = self._translation
+        return mapped_of(translation.space(), translation.names) if self._stop.machine.cpu.paging else ()
+
+    @property
+    @part
+    def _left_out(self) -> tuple[str, ...]:
         space = self._translation.space() if self._stop.machine.cpu.paging else None
-        names = self._translation.names
-        return frame_uses(self._stop.virtual, space, names, readable(self.buffers), readable(self.held))
+        return left_out_of(space, self._translation.names)
 
-    def check(self) -> CheckReport:
-        """The rules of every physical manager."""
-        reports = [self._report(manager) for manager in self.managers]
-        return self._stop.adjusted(combined((*reports, self._owner_report())))
+    def check(self, wanted: Wanted = every) -> CheckReport:
+        """The wanted rules of every physical manager, and of what the kernel records about frames and buffers."""
+        self._require()
+        if not self._has_any(wanted):
+            return combined(())
+        reports = [report for manager in self.managers for report in self._reports(manager, wanted)]
+        return self._stop.adjusted(combined((*reports, *self._asked(OWNER_RULES, wanted, self._looked_at_owners))))
 
-    def _report(self, manager: PmmSnapshot | Unread) -> CheckReport:
+    def _reports(self, manager: PmmSnapshot | Unread, wanted: Wanted) -> Sequence[CheckReport]:
         if isinstance(manager, Unread):
-            return report_unread(manager)
-        return run_rules(pmm_rules(manager), self._inputs(manager), in_flux=manager.in_flux)
+            return [only(report_unread(manager), wanted)]
+        return self._asked(pmm_rules(manager), wanted, lambda rule: self._looked_at(rule, manager.name))
 
-    def _owner_report(self) -> CheckReport:
-        """The rules of what the kernel records about frames and buffers."""
-        found = [one for one in (self.page_records, *self.buffers, *self.held) if isinstance(one, Unread)]
-        inputs = OwnerInputs(
-            records=self.page_records if isinstance(self.page_records, PageRecordsSnapshot) else None,
-            buffers=readable(self.buffers),
-            held=readable(self.held),
-            unread=tuple(one for one in found if not one.absent),
-            ram=self._stop.machine.memory.ram,
-            memory=self._stop.virtual,
+    @part
+    def _looked_at(self, rule: Rule[PmmInputs], name: str) -> CheckReport:
+        manager = self._manager(name)
+        assert isinstance(manager, PmmSnapshot)
+        return look(rule, self._inputs(manager), in_flux=manager.in_flux)
+
+    @part
+    def _looked_at_owners(self, rule: Rule[OwnerInputs]) -> CheckReport:
+        inputs = lazily(
+            OwnerInputs,
+            records=lambda: self.page_records if isinstance(self.page_records, PageRecordsSnapshot) else None,
+            buffers=lambda: readable(self.buffers),
+            held=lambda: readable(self.held),
+            unread=lambda: tuple(
+                one
+                for one in (self.page_records, *self.buffers, *self.held)
+                if isinstance(one, Unread) and not one.absent
+            ),
+            ram=lambda: self._stop.machine.memory.ram,
+            memory=lambda: self._stop.virtual,
         )
-        return run_rules(owner_rules(inputs), inputs)
+        return look(rule, inputs) if applies(rule, inputs) else combined(())
 
     def _inputs(self, manager: PmmSnapshot) -> PmmInputs:
-        uses = self.uses
-        return PmmInputs(
-            manager=manager,
-            ram=self._stop.machine.memory.ram,
-            boot_map=self._translation.boot_map,
-            metadata=self._metadata(manager),
-            tables=uses.tables,
-            image=uses.image,
-            buffers=uses.buffers,
-            held=uses.held,
-            mapped=uses.mapped_beside(manager.places),
-            recorded=self._recorded(manager),
-            left_out=uses.left_out,
-            image_left_out=uses.image_left_out,
+        return lazily(
+            PmmInputs,
+            manager=lambda: manager,
+            ram=lambda: self._stop.machine.memory.ram,
+            boot_map=lambda: self._translation.boot_map,
+            metadata=lambda: metadata_of(self._stop.virtual, manager.places),
+            tables=lambda: self._tables,
+            image=lambda: self._image[0],
+            buffers=lambda: buffers_of(readable(self.buffers)),
+            held=lambda: held_of(readable(self.held)),
+            mapped=lambda: mapped_beside(self._mapped, manager.places),
+            recorded=lambda: self._recorded(manager),
+            left_out=lambda: self._left_out,
+            image_left_out=lambda: self._image[1],
         )
-
-    def _metadata(self, manager: PmmSnapshot) -> tuple[PhysicalRange, ...]:
-        """Where a manager's own data lie."""
-        own = [
-            physical_ranges(self._stop.virtual, place.start, place.size, "manager", f"it holds {place.what}")
-            for place in manager.places
-        ]
-        return tuple(piece for pieces in own for piece in pieces)
 
     def _recorded(self, manager: PmmSnapshot) -> Recorded | None:
         """What records say of a manager's frames, if there are such, and of frames like the manager's."""
@@ -160,7 +206,7 @@ class Physical:
 
     def map(self, managers: Iterable[PmmSnapshot], window: Window | None) -> FrameMap:
         """All of physical memory (in a window) as these managers have it, by owner."""
-        managers, left_out = tuple(managers), (*self.uses.left_out, *self.uses.image_left_out)
+        managers, left_out = tuple(managers), (*self._left_out, *self._image[1])
         records = self.page_records if isinstance(self.page_records, PageRecordsSnapshot) else None
         ram, boot_map = self._stop.machine.memory.ram, self._translation.boot_map
         return frame_map(FrameMapInputs(managers, ram, boot_map, self._owners(managers), records, left_out), window)
@@ -182,15 +228,18 @@ class Physical:
             tables=table_uses(spaces, address),
             direct_map=translation.direct_map,
             memory=machine.memory,
-            left_out=self.uses.left_out,
+            left_out=self._left_out,
         )
         return describe_frame(address, inputs)
 
     def _owners(self, managers: Iterable[PmmSnapshot]) -> tuple[PhysicalRange, ...]:
         """Everybody who is known to use frames, these managers for their own data and the heaps among them."""
-        own = [used for manager in managers for used in self._metadata(manager)]
+        memory = self._stop.virtual
+        own = [used for manager in managers for used in metadata_of(memory, manager.places)]
         heaps = readable(self._heaps.all) if self._stop.profile.heap else ()
         for name, segment in ((heap.name, segment) for heap in heaps for segment in heap.segments):
             use, size = f"it belongs to the heap '{name}'", segment.end - segment.start
-            own += physical_ranges(self._stop.virtual, segment.start, size, "heap", use)
-        return (*own, *self.uses.owners())
+            own += physical_ranges(memory, segment.start, size, "heap", use)
+        recorded = (*buffers_of(readable(self.buffers)), *held_of(readable(self.held)))
+        # What tells most of a frame comes first.
+        return (*own, *self._tables, *self._image[0], *recorded, *(used for _, used in self._mapped))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gdbext.checks.finding import CheckReport, Finding, Severity, Skipped
+from gdbext.domains.parts import Parts, part
 from gdbext.errors import DescriptionError, MemoryUnavailable
 from gdbext.machine.stopped import Machine
 from gdbext.profile.binding.bind import BoundProfile
@@ -14,6 +15,8 @@ from gdbext.profile.choice import ProfileChoice
 from gdbext.profile.expressions.expression import Expression
 from gdbext.structures.unread import Unread
 from gdbext.symbols.model import Symbols
+from gdbext.units import PhysAddr
+from gdbext.x86.space import AddressSpace, enumerate_space
 from gdbext.x86.virtual import PagedMemory
 
 _R = TypeVar("_R")
@@ -24,7 +27,7 @@ class Stop:
 
     What costs something, or may be missing, is asked for when it is first needed: ``machine`` returns it, or raises
     the error that a person is to read. ``elf`` is the kernel's file, None when none is loaded. ``evaluate`` takes
-    an expression that a person typed to an unsigned 64-bit number.
+    an expression that a person typed to an unsigned 64-bit number, ``parts`` keeps what is read.
     """
 
     def __init__(
@@ -34,17 +37,20 @@ class Stop:
         elf: Path | None,
         profiles: ProfileChoice,
         evaluate: Callable[[str], int],
+        parts: Parts,
     ) -> None:
         self._machine = machine
         self.symbols = symbols
         self.elf = elf
         self.profiles = profiles
         self.evaluate = evaluate
+        self.parts = parts
+        parts.begin(self)
 
     @cached_property
     def machine(self) -> Machine:
         """The stopped machine; MemoryUnavailable or UsageError when there is none to ask."""
-        return self._machine()
+        return self.parts.watched(self._machine())
 
     @cached_property
     def profile(self) -> BoundProfile:
@@ -67,7 +73,12 @@ class Stop:
     @cached_property
     def virtual(self) -> PagedMemory:
         """Memory as the selected processor sees it."""
-        return PagedMemory(self.machine.memory, self.machine.cpu)
+        return self.parts.virtual(self.machine, lambda: self.space(None))
+
+    @part
+    def space(self, root: PhysAddr | None) -> AddressSpace:
+        """Everything that a root maps; None for that of the selected processor. UsageError when paging is off."""
+        return enumerate_space(self.machine.memory, self.machine.cpu, root)
 
     def value(self, expression: Expression) -> int:
         """What an expression of the profile amounts to now; a constant needs no machine. Raises as ``machine`` does."""
@@ -89,8 +100,14 @@ class Stop:
             return replace(manager, why=f"paging is off on the selected processor: {manager.why}", absent=True)
         return manager
 
+    def is_off(self, rule: str) -> bool:
+        """Whether the profile, if there is one, switches a rule off."""
+        return self.has_profile and rule in self.profile.checks.off
+
     def adjusted(self, report: CheckReport) -> CheckReport:
-        """A report as the profile wants it: rules off, severities changed, known findings left out."""
+        """A report as the profile (if any) wants it: rules off, severities changed, known findings left out."""
+        if not self.has_profile:
+            return report
         checks = self.profile.checks
         known = {(k.id, self._value_or_none(k.address) if k.address else None) for k in self.profile.known}
         findings = tuple(

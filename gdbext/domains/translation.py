@@ -1,13 +1,13 @@
 """Page tables: what the processor translates, what maps what, and whether the tables are in order."""
 
-from functools import cached_property
-
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.checks.finding import CheckReport, not_looked_at, run_rules
+from gdbext.checks.finding import CheckReport, Rule, in_order, look, not_looked_at, only
 from gdbext.checks.translation.paging import PAGING_RULES, PagingInputs
-from gdbext.domains.stop import Stop
+from gdbext.domains.domain import Domain, Wanted, every
+from gdbext.domains.lazily import lazily
+from gdbext.domains.parts import part
 from gdbext.errors import DescriptionError, MemoryUnavailable, UsageError
 from gdbext.pmm.bootmap import BootMap, read_boot_map
 from gdbext.structures.unread import Unread
@@ -22,16 +22,13 @@ from gdbext.x86.space import AddressSpace, enumerate_space
 from gdbext.x86.walk import Walk, walk
 
 
-class Translation:
+class Translation(Domain):
     """The address spaces of one stop, and what the kernel says of its memory's layout. Stands on no other domain."""
 
     rules = PAGING_RULES
 
-    def __init__(self, stop: Stop) -> None:
-        self._stop = stop
-        self._spaces: dict[PhysAddr | None, AddressSpace] = {}
-
-    @cached_property
+    @property
+    @part
     def names(self) -> Names:
         """What mappings can be named by. Works without a profile too."""
         machine = self._stop.machine
@@ -41,7 +38,8 @@ class Translation:
             base = None
         return Names(base, why, self._stop.symbols.sections(), machine.memory.ram)
 
-    @cached_property
+    @property
+    @part
     def direct_map(self) -> VirtAddr | None:
         """Where the kernel maps physical address 0, if the profile says so and it can be read."""
         try:
@@ -55,7 +53,8 @@ class Translation:
         runs = self.space().runs
         return bool((runs.start - runs.physical == np.uint64(base)).any())
 
-    @cached_property
+    @property
+    @part
     def boot_map(self) -> BootMap | Unread | None:
         """The kernel's boot memory map, None when no profile names one."""
         bound = self._stop.profile.boot_map if self._stop.has_profile else None
@@ -70,11 +69,9 @@ class Translation:
         machine = self._stop.machine
         if window is not None:
             return enumerate_space(machine.memory, machine.cpu, root, window)
-        if root not in self._spaces:
-            self._spaces[root] = enumerate_space(machine.memory, machine.cpu, root)
-            if root is None:
-                self._stop.virtual.know(self._spaces[root])
-        return self._spaces[root]
+        if root is None:
+            self._stop.virtual.know_all()  # reads that follow need not enumerate their ranges
+        return self._stop.space(root)
 
     def mapped(self) -> Runs | None:
         """All that the selected processor maps; None when paging is off."""
@@ -103,22 +100,27 @@ class Translation:
         exception = self._stop.profile.exception if self._stop.has_profile else None
         return last_fault(self._stop.machine.cpu, self._stop.virtual, exception, self.descriptors)
 
-    def check(self, root: PhysAddr | None = None) -> CheckReport:
+    def check(self, wanted: Wanted = every, root: PhysAddr | None = None) -> CheckReport:
         """The rules of a root's page tables (default: CR3's). Needs neither symbols nor profile, uses them if there."""
+        if not self._stop.machine.cpu.paging:
+            return only(not_looked_at(PAGING_RULES, "paging is off on the selected processor"), wanted)
+        reports = self._asked(PAGING_RULES, wanted, lambda rule: self._looked_at(rule, root))
+        return self._stop.adjusted(in_order(reports))
+
+    @part
+    def _looked_at(self, rule: Rule[PagingInputs], root: PhysAddr | None) -> CheckReport:
         machine = self._stop.machine
-        if not machine.cpu.paging:
-            return not_looked_at(PAGING_RULES, "paging is off on the selected processor")
-        inputs = PagingInputs(
-            space=self.space(root),
-            cpu=machine.cpu,
-            ram=machine.memory.ram,
-            names=self.names,
-            boot_map=self.boot_map,
-            walk=lambda address: self.walk(address, root),
-            roots=self._roots(root),
+        inputs = lazily(
+            PagingInputs,
+            space=lambda: self.space(root),
+            cpu=lambda: machine.cpu,
+            ram=lambda: machine.memory.ram,
+            names=lambda: self.names,
+            boot_map=lambda: self.boot_map,
+            walk=lambda: lambda address: self.walk(address, root),
+            roots=lambda: self._roots(root),
         )
-        report = run_rules(PAGING_RULES, inputs)
-        return self._stop.adjusted(report) if self._stop.has_profile else report
+        return look(rule, inputs)
 
     def _roots(self, root: PhysAddr | None) -> tuple[tuple[str, PhysAddr, NDArray[np.uint64]], ...]:
         """The root tables of all known spaces, that of ``root`` (default: CR3) first; none outside long mode."""

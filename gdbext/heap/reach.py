@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable, Stopped
 from gdbext.progress import progress
-from gdbext.units import PhysAddr, VirtAddr
+from gdbext.units import FRAME_SHIFT, PhysAddr, VirtAddr
 from gdbext.x86.virtual import PagedMemory
 
 U64 = np.uint64
@@ -131,6 +131,8 @@ class Reader:
                 offset = physical - view.start
                 count = min(size, len(view.buffer) - offset) // self.width
                 data = np.frombuffer(view.buffer, dtype=kind, count=count, offset=offset)
+                frames = range(physical >> FRAME_SHIFT, (physical + size - 1 >> FRAME_SHIFT) + 1)
+                self._memory.physical.seen(np.array(frames, dtype=U64))
         except MemoryUnavailable:
             self.unseen += size
             return np.zeros(0, dtype=U64)

@@ -1,5 +1,6 @@
 """One door to the readers: any heap of a profile, read into a snapshot."""
 
+from dataclasses import replace
 from typing import Any
 
 from gdbext.errors import DescriptionError, MemoryUnavailable
@@ -33,11 +34,11 @@ def is_there(heap: BoundHeap, memory: PagedMemory) -> bool:
 
 def read_heap(heap: BoundHeap, memory: PagedMemory) -> HeapSnapshot | Unread:
     """Read a heap. What breaks off is in the snapshot."""
-    kind, memory = kind_of(heap), ReadAhead(memory)
+    kind, ahead = kind_of(heap), memory if memory.is_shown else ReadAhead(memory)
     try:
-        if heap.ready is not None and not heap.ready.evaluate(memory):
+        if heap.ready is not None and not heap.ready.evaluate(ahead):
             return Unread(heap.name, kind, NOT_YET, absent=True)
-        found = _read(heap, memory)
+        found = replace(_read(heap, ahead), memory=memory)
     except (MemoryUnavailable, DescriptionError) as error:
         return Unread(heap.name, kind, str(error), absent=False)
     if _is_not_set_up(found):

@@ -50,6 +50,10 @@ class FetchedMemory(ABC):
         """Nothing can be seen without fetching it."""
         return None
 
+    def seen(self, frames: NDArray[np.uint64]) -> None:
+        """There are no views to look at."""
+        return
+
     def series(self) -> AbstractContextManager[object]:
         """Reads need nothing around them."""
         return nullcontext()

@@ -35,6 +35,13 @@ class RamMap:
         self.ranges = tuple(sorted(ranges))
         self._starts = np.array([r.start for r in self.ranges], dtype=np.uint64)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the same addresses are RAM, and the same block's."""
+        return isinstance(other, RamMap) and self.ranges == other.ranges
+
+    def __hash__(self) -> int:
+        return hash(self.ranges)
+
     @property
     def total(self) -> int:
         """Bytes of RAM."""
@@ -113,7 +120,13 @@ class PhysicalMemory(Protocol):
         """
 
     def view(self, address: PhysAddr) -> View | None:
-        """The memory around a RAM address as it lies there; None where bytes must be fetched to be seen."""
+        """The memory around a RAM address as it lies there; None where bytes must be fetched to be seen.
+
+        Whoever looks at a view says with `seen` what of it was looked at.
+        """
+
+    def seen(self, frames: NDArray[np.uint64]) -> None:
+        """Take note that these frames, by number, were looked at in a view; for a memory that keeps account of that."""
 
     def series(self) -> AbstractContextManager[object]:
         """Within the block one read follows the other: what each would begin and end with is done once."""

@@ -132,6 +132,9 @@ class ProcessMemory:
         """Another process's memory cannot be seen without copying it."""
         return None
 
+    def seen(self, frames: NDArray[np.uint64]) -> None:
+        """There are no views to look at."""
+
     def series(self) -> AbstractContextManager[object]:
         """Reads need nothing around them."""
         return nullcontext()

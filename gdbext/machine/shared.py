@@ -60,6 +60,9 @@ class SharedMemory:
             raise NotRam(address)
         return View(ram.start, self._blocks[ram.block].data[ram.offset : ram.offset + ram.end - ram.start])
 
+    def seen(self, frames: NDArray[np.uint64]) -> None:
+        """Nobody keeps account."""
+
     def series(self) -> AbstractContextManager[object]:
         """Reads need nothing around them."""
         return nullcontext()

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gdbext.errors import MemoryUnavailable
 from gdbext.machine.cpu import CpuState, DescriptorRegisters, TableRegister
@@ -30,7 +30,15 @@ class ProcessorRoot:
 
     def like(self, cpu: CpuState) -> CpuState:
         """The state of such a processor, as far as translation goes, on the same model as ``cpu``."""
-        return replace(cpu, cr0=self.cr0, cr3=self.cr3, cr4=self.cr4, efer=self.efer)
+        return CpuState(
+            cr0=self.cr0,
+            cr2=VirtAddr(0),
+            cr3=self.cr3,
+            cr4=self.cr4,
+            efer=self.efer,
+            phys_bits=cpu.phys_bits,
+            offered=cpu.offered,
+        )
 
 
 @dataclass(frozen=True)

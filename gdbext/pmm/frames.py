@@ -26,6 +26,12 @@ class FrameSet:
         self.count = count
         self.packed = packed
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the same units are in both, of as many."""
+        return isinstance(other, FrameSet) and self.count == other.count and np.array_equal(self.packed, other.packed)
+
+    __hash__ = None  # type: ignore[assignment]  # its bits are an array
+
     @classmethod
     def of_ranges(cls, ranges: Iterable[tuple[int, int]], count: int) -> FrameSet:
         """The units of some half-open ranges of numbers; what lies beyond ``count`` is cut off."""

@@ -48,6 +48,7 @@ def gathered(
         until = int(np.searchsorted(ordered, np.uint64(here.end - 1), side="right"))
         mine, at = order[at:until], until
         whole = _copy(here, mine, starts[mine], rows)
+        memory.seen(starts[mine[whole]] - np.uint64(here.shift & WORD_MASK), (0, rows.shape[1]))
         seen[mine[whole]] = True
         for index in mine[~whole].tolist():
             seen[index] = _read(memory.read_near, int(starts[index]), rows, index)

@@ -10,7 +10,8 @@ an `Alias` says for each of the others which one it repeats. The page counts are
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from gdbext.units import FRAME_SHIFT, FRAME_SIZE, PhysAddr, VirtAddr, Word64, he
 from gdbext.x86 import modes
 from gdbext.x86.attributes import ATTR_U, ATTR_W, ATTR_X, U64, AttributeDecoder
 from gdbext.x86.modes import Level, PagingMode, paging_mode
-from gdbext.x86.runs import Runs, joined
+from gdbext.x86.runs import Runs, joined, merged
 from gdbext.x86.walk import bit_list
 
 INSTANCES_PER_TABLE = 2
@@ -101,6 +102,11 @@ class AddressSpace:
     aliases: tuple[Alias, ...] = ()
     problems: tuple[Problem, ...] = ()
     problem_count: int = 0
+
+    @cached_property
+    def contiguous(self) -> Runs:
+        """The runs merged wherever they are contiguous, whatever may be done with them."""
+        return merged(replace(self.runs, attributes=np.zeros_like(self.runs.attributes)))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Memory as one address space sees it: reads that go through the page tables, never through gdb's own."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gdbext.errors import MemoryUnavailable, NotMapped
 from gdbext.machine.cpu import CpuState
 from gdbext.machine.memory import PhysicalMemory
-from gdbext.units import FRAME_SIZE, PhysAddr, VirtAddr
+from gdbext.units import FRAME_SHIFT, FRAME_SIZE, WORD_MASK, PhysAddr, VirtAddr
 from gdbext.x86.runs import Runs, joined, merged
 from gdbext.x86.space import AddressSpace, enumerate_space
 from gdbext.x86.walk import Walk, walk
@@ -31,23 +31,49 @@ class Linear:
     buffer: memoryview | None
 
 
-class PagedMemory:
-    """A `VirtualMemory` over one root. Valid as long as the guest does not run: translations are kept."""
+@dataclass
+class Translations:
+    """What has been found out about one root. Valid as long as the guest does not run.
 
-    def __init__(self, memory: PhysicalMemory, cpu: CpuState, root: PhysAddr | None = None) -> None:
+    ``pages`` are physical addresses by number of page, ``linear`` stretches by number of their run. ``runs`` is all
+    that is mapped, contiguous, None before it has been looked at; ``folded`` says that there is more than they say.
+    """
+
+    pages: dict[int, PhysAddr] = field(default_factory=dict)
+    linear: dict[int, Linear] = field(default_factory=dict)
+    runs: Runs | None = None
+    folded: bool = False
+
+
+class PagedMemory:
+    """A `VirtualMemory` over one root. Valid as long as the guest does not run: translations are kept.
+
+    ``whole`` enumerates everything that the root maps, where somebody does that already.
+    """
+
+    def __init__(
+        self,
+        memory: PhysicalMemory,
+        cpu: CpuState,
+        root: PhysAddr | None = None,
+        whole: Callable[[], AddressSpace] | None = None,
+    ) -> None:
         self.physical = memory
         self.cpu = cpu
         self.root = root
-        self._pages: dict[int, PhysAddr] = {}
-        self._linear: dict[int, Linear] = {}
-        self._known: Runs | None = None
+        self._whole = whole or (lambda: enumerate_space(memory, cpu, root))
+        self._own = Translations()
+
+    @property
+    def _kept(self) -> Translations:
+        return self._own
 
     def translate(self, address: VirtAddr) -> PhysAddr:
         """The physical address behind a virtual one; NotMapped when there is none."""
         page, offset = divmod(address, FRAME_SIZE)
-        base = self._pages.get(page)
+        base = self._kept.pages.get(page)
         if base is None:
-            base = self._pages[page] = self._walk_to(VirtAddr(page * FRAME_SIZE), address)
+            base = self._kept.pages[page] = self._walk_to(VirtAddr(page * FRAME_SIZE), address)
         return PhysAddr(base + offset)
 
     def _walk_to(self, page: VirtAddr, wanted: VirtAddr) -> PhysAddr:
@@ -93,8 +119,21 @@ class PagedMemory:
         if address + size > here.end:
             return self.read(address, size)
         if here.buffer is not None:
+            self.seen(np.array([address - here.shift & WORD_MASK], dtype=np.uint64), (0, size))
             return bytes(here.buffer[address - here.start : address - here.start + size])
         return self.physical.read(PhysAddr(address - here.shift), size)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the source can show memory without copying it."""
+        ranges = self.physical.ram.ranges
+        return bool(ranges) and self.physical.view(ranges[0].start) is not None
+
+    def seen(self, physical: NDArray[np.uint64], span: tuple[int, int]) -> None:
+        """Say that at each of these physical addresses the bytes of ``span`` from there were looked at in a view."""
+        inside = [*range(*span, FRAME_SIZE), span[1] - 1]  # an address in each frame
+        places = [physical + np.uint64(offset & WORD_MASK) for offset in inside]
+        self.physical.seen(np.unique(np.concatenate(places) >> np.uint64(FRAME_SHIFT)))
 
     def pieces(self, address: VirtAddr, size: int) -> list[tuple[VirtAddr, PhysAddr, int]]:
         """The physically contiguous pieces behind a range: virtual address, physical address, size in bytes.
@@ -117,31 +156,36 @@ class PagedMemory:
         start, last = np.maximum(runs.start, np.uint64(address)), np.minimum(runs.end, np.uint64(end - 1))
         return start[start <= last], last[start <= last]
 
-    def know(self, space: AddressSpace) -> None:
-        """Take what somebody has enumerated of this root, so that it need not be done again."""
-        if not space.aliases:  # else there is more than its runs say
-            self._known = _ignoring_rights(space.runs)
-
-    def _within(self, address: VirtAddr, end: int) -> Runs:
-        """The runs that have a part between two addresses."""
-        if self._known is None:
-            window = (address, VirtAddr(end - 1))
-            return _ignoring_rights(enumerate_space(self.physical, self.cpu, self.root, window).runs)
-        runs = self._known
-        low = int(np.searchsorted(runs.end, np.uint64(address)))
-        return runs.take(np.arange(low, int(np.searchsorted(runs.start, np.uint64(end - 1), side="right"))))
-
-    @cached_property
-    def _runs(self) -> Runs:
-        """All that is mapped (but for what is folded); without paging all of RAM, at its own addresses."""
-        if not self.cpu.paging:
+    def know_all(self) -> None:
+        """Look at all that is mapped now, for many reads that are to come."""
+        kept = self._kept
+        if kept.runs is not None:
+            return
+        if self.cpu.paging:
+            space = self._whole()
+            kept.runs, kept.folded = space.contiguous, bool(space.aliases)
+        else:
             ranges = self.physical.ram.ranges
             start = np.array([ram.start for ram in ranges], dtype=np.uint64)
             size = np.array([ram.end - ram.start for ram in ranges], dtype=np.uint64)
-            return Runs(start, size, start, np.zeros(len(ranges), dtype=np.uint32))
-        if self._known is None:
-            self.know(enumerate_space(self.physical, self.cpu, self.root))
-        return joined([]) if self._known is None else self._known
+            kept.runs = Runs(start, size, start, np.zeros(len(ranges), dtype=np.uint32))
+
+    def _within(self, address: VirtAddr, end: int) -> Runs:
+        """The runs that have a part between two addresses."""
+        runs = self._kept.runs
+        if runs is None or self._kept.folded:
+            window = (address, VirtAddr(end - 1))
+            return enumerate_space(self.physical, self.cpu, self.root, window).contiguous
+        low = int(np.searchsorted(runs.end, np.uint64(address)))
+        return runs.take(np.arange(low, int(np.searchsorted(runs.start, np.uint64(end - 1), side="right"))))
+
+    @property
+    def _runs(self) -> Runs:
+        """All that is mapped (nothing where some of it is folded); without paging all of RAM, at its own addresses."""
+        self.know_all()
+        runs = self._kept.runs
+        assert runs is not None
+        return joined([]) if self._kept.folded else runs
 
     def linear(self, address: VirtAddr) -> Linear:
         """The memory around an address, as far as it is contiguous in both kinds of addresses.
@@ -149,9 +193,9 @@ class PagedMemory:
         For walks that jump about: a look at the result costs no translation. NotMapped where there is no RAM.
         """
         at = int(np.searchsorted(self._runs.start, np.uint64(address), side="right")) - 1
-        known = self._linear.get(at)
+        known = self._kept.linear.get(at)
         if known is None or not known.start <= address < known.end:
-            known = self._linear[at] = self._linear_around(address, at)
+            known = self._kept.linear[at] = self._linear_around(address, at)
         return known
 
     def _linear_around(self, address: VirtAddr, at: int) -> Linear:
@@ -173,8 +217,3 @@ class PagedMemory:
             return Linear(start, end, shift, None)
         offset = start - shift - view.start
         return Linear(start, end, shift, view.buffer[offset : offset + end - start])
-
-
-def _ignoring_rights(runs: Runs) -> Runs:
-    """The runs merged wherever they are contiguous, whatever may be done with them."""
-    return merged(Runs(runs.start, runs.size, runs.physical, np.zeros_like(runs.attributes)))

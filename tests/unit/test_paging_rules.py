@@ -34,6 +34,7 @@ def devices(first, count, *, flags=0, ram=RAM):
         names=Names(),
         boot_map=None,
         walk=lambda address: walk(guest.memory, cpu(), address),
+        roots=(),
     )
     report = run_rules([rule for rule in PAGING_RULES if rule.id == "PT31"], inputs)
     return [(finding.id, finding.address, finding.actual) for finding in report.findings]

@@ -186,6 +186,8 @@ def _reclaimed_too_early(inputs: PmmInputs, free: FrameSet) -> Iterator[Broken]:
     """A finding for each range that is to be reclaimed later, but has free frames or such that somebody took."""
     manager, boot_map = inputs.manager, inputs.boot_map
     assert isinstance(boot_map, BootMap)
+    if not boot_map.reclaimable:
+        return
     takers = (*inputs.tables, *inputs.buffers, *inputs.held)
     given = free | frames_in(manager, takers)
     for later in boot_map.reclaimable:

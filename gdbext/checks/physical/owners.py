@@ -1,6 +1,6 @@
 """The rules of what the kernel records about frames and buffers, whichever manager they come from."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -142,17 +142,31 @@ def _in_flux(broken: Broken, in_flux: bool) -> Broken:
     return replace(broken, severity=Severity.IN_FLUX) if in_flux else broken
 
 
-def owner_rules(inputs: OwnerInputs) -> tuple[Rule[OwnerInputs], ...]:
-    """The rules for what there is: a kernel that records nothing has none."""
-    any_at_all = inputs.records or inputs.buffers or inputs.held or inputs.unread
-    orders = inputs.records is not None and inputs.records.described.order is not None
-    wanted = {"PMM00": any_at_all, "PMM02": inputs.held, "PMM11": inputs.buffers, "PMM12": orders}
-    return tuple(rule for rule in _RULES if wanted[rule.id])
+def _anything(inputs: OwnerInputs) -> bool:
+    return bool(inputs.records or inputs.buffers or inputs.held or inputs.unread)
 
 
-_RULES = (
+def _orders(inputs: OwnerInputs) -> bool:
+    return inputs.records is not None and inputs.records.described.order is not None
+
+
+_APPLIES: dict[str, Callable[[OwnerInputs], bool]] = {
+    "PMM00": _anything,
+    "PMM02": lambda inputs: bool(inputs.held),
+    "PMM11": lambda inputs: bool(inputs.buffers),
+    "PMM12": _orders,
+}
+
+
+def applies(rule: Rule[OwnerInputs], inputs: OwnerInputs) -> bool:
+    """Whether there is something that the rule could be about: a kernel that records nothing breaks none."""
+    return _APPLIES[rule.id](inputs)
+
+
+OWNER_RULES: tuple[Rule[OwnerInputs], ...] = (
     Rule("PMM00", READABLE, check_readable),
     Rule("PMM02", ONE_OWNER, check_held),
     Rule("PMM11", ZONES, check_buffers),
     Rule("PMM12", BLOCKS, check_blocks),
 )
+"""The rules of what the kernel records."""

@@ -42,7 +42,7 @@ class PagingInputs:
     names: Names
     boot_map: BootMap | Unread | None
     walk: Callable[[VirtAddr], Walk]
-    roots: tuple[tuple[str, PhysAddr, NDArray[np.uint64]], ...] = ()
+    roots: tuple[tuple[str, PhysAddr, NDArray[np.uint64]], ...]
 
 
 def _leaf(inputs: PagingInputs, address: VirtAddr) -> tuple[str, ...]:
