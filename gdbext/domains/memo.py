@@ -1,0 +1,356 @@
+"""Parts that outlive their stop: one is read again when something that it was read from has changed, and only then.
+
+While a part is read, an account is kept of what it asks: frames of physical memory, registers, and other parts. At a
+later stop it holds as long as all these are the same. A part that has to be read again and turns out as it was leaves
+those that rest on it alone, so a page table whose Accessed bits change costs one enumeration and no rule. Nothing has
+to be declared: memory and processor are only to be had through what keeps the account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdbext.domains.parts import Key, Parts, T
+from gdbext.errors import MemoryUnavailable
+from gdbext.machine.cpu import CpuState
+from gdbext.machine.memory import ENTRIES_PER_FRAME, PhysicalMemory, RamMap, View
+from gdbext.machine.stopped import Machine
+from gdbext.units import FRAME_SHIFT, PhysAddr
+from gdbext.x86.space import AddressSpace
+from gdbext.x86.virtual import PagedMemory, Translations
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from gdbext.domains.stop import Stop
+
+Frames = NDArray[np.uint64]
+
+COMPARED_AT_ONCE = 64
+"""How many frames are compared together: enough that calls count for little, and few enough to stay in a cache."""
+
+
+@dataclass
+class _Account:
+    """What has been asked while a part was read: frames by number, registers, other parts. No part twice."""
+
+    frames: set[int] = field(default_factory=set)
+    many: list[Frames] = field(default_factory=list)
+    registers: dict[str, object] = field(default_factory=dict)
+    parts: dict[Key, _Read] = field(default_factory=dict)
+    translations: Translations = field(default_factory=Translations)
+
+    def join(self, other: _Account) -> None:
+        """Take over what somebody asked on this account's behalf, and did not live to tell."""
+        self.frames |= other.frames
+        self.many += other.many
+        self.registers |= other.registers
+        self.parts |= other.parts
+
+    def all_frames(self) -> Frames:
+        """The frames in order, each once."""
+        return np.unique(np.concatenate([np.array(sorted(self.frames), dtype=np.uint64), *self.many]))
+
+
+@dataclass(eq=False)
+class _Read:
+    """A part as it was read last: its value, what that rests on, and at which stop that was last found to be so."""
+
+    value: Any
+    read: Callable[[], Any]
+    registers: dict[str, object]
+    parts: dict[Key, _Read]
+    frames: Frames
+    content: Frames
+    held_at: int
+
+
+class Memo(Parts):
+    """The parts of one stop after another. ``reread`` names those that were read at the last one, in order.
+
+    All is forgotten when the kernel's description or the machine's memory map is another.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reread: list[Key] = []
+        self._reads: dict[Key, _Read] = {}
+        self._accounts = [_Account()]
+        self._number = 0
+        self._next: Stop | None = None
+        self._kernel: object = None
+        self._machine: Machine | None = None
+        self._told: dict[str, Any] = {}
+        self._shown: list[tuple[int, int, Frames]] = []
+        self._memory = _WatchedMemory(self)
+        self._cpu = _WatchedCpu(self)
+        self._virtual: _WatchedVirtual | None = None
+        self._whole: Callable[[], AddressSpace] | None = None
+
+    def begin(self, stop: Stop) -> None:
+        """Take this stop from the next question on."""
+        self._next = stop
+
+    def watched(self, machine: Machine) -> Machine:
+        """The machine, asked under an account."""
+        before, self._machine = self._machine, machine
+        self._number += 1
+        self.reread, self._told, self._accounts = [], {}, [_Account()]
+        if before and _place(before.memory) != _place(machine.memory):
+            self._reads.clear()
+        self._shown = _shown(machine.memory)
+        ask = {name: partial(self.told, name) for name in ("descriptors", "roots", "registers")}
+        return Machine(self._memory, self._cpu, machine.considered, **ask)
+
+    def virtual(self, machine: Machine, whole: Callable[[], AddressSpace]) -> PagedMemory:
+        """Memory as the selected processor sees it; each part finds its own way through the page tables."""
+        self._whole = whole
+        if self._virtual is None:
+            self._virtual = _WatchedVirtual(self, machine)
+        return self._virtual
+
+    def whole(self) -> AddressSpace:
+        """The address space of the selected processor, as the present stop has it."""
+        assert self._whole is not None
+        return self._whole()
+
+    @property
+    def machine(self) -> Machine:
+        """The machine of the present stop itself."""
+        assert self._machine is not None
+        return self._machine
+
+    @property
+    def account(self) -> _Account:
+        """The account of the part that is being read."""
+        return self._accounts[-1]
+
+    def register(self, name: str) -> Any:
+        """A field of the processor's state."""
+        value = getattr(self.machine.cpu, name)
+        self.account.registers[name] = value
+        return value
+
+    def told(self, name: str) -> Any:
+        """What the machine tells when it is asked for it, once at a stop; or the MemoryUnavailable that it raises."""
+        found = self.account.registers[name] = self._answer(name)
+        if isinstance(found, _Refusal):
+            raise MemoryUnavailable(found.why)
+        return found
+
+    def _answer(self, name: str) -> object:
+        if name not in self._told:
+            try:
+                self._told[name] = getattr(self.machine, name)()
+            except MemoryUnavailable as error:
+                self._told[name] = _Refusal(str(error))
+        return self._told[name]
+
+    def get(self, key: Key, read: Callable[[], T]) -> T:
+        """The part of this key, as it is at this stop."""
+        self._arrive()
+        found = self._reads.get(key)
+        if found is None or not self._holds(found):
+            found = self._read(key, read)
+        self.account.parts[key] = found
+        value: T = found.value
+        return value
+
+    def _arrive(self) -> None:
+        """Begin with the next stop, if there is one."""
+        if self._next is None:
+            return
+        stop, self._next = self._next, None
+        _ = stop.machine
+        kernel: object = stop.profile if stop.has_profile else (stop.elf, stop.symbols.sections())
+        if not (kernel is self._kernel or (isinstance(kernel, tuple) and kernel == self._kernel)):
+            self._reads.clear()
+        self._kernel = kernel
+
+    def _read(self, key: Key, read: Callable[[], Any]) -> _Read:
+        """Read a part; one that turns out as it was is the same as before."""
+        with self._accounted() as account:
+            value = read()
+        frames = account.all_frames()
+        content = self.machine.memory.read_frames(frames)
+        self.reread.append(key)
+        made = _Read(value, read, account.registers, account.parts, frames, content, self._number)
+        known = self._reads.get(key)
+        if known is not None and alike(known.value, value):
+            made.value = known.value
+            vars(known).update(vars(made))
+        else:
+            self._reads[key] = made
+        return self._reads[key]
+
+    @contextmanager
+    def _accounted(self) -> Iterator[_Account]:
+        """An account for what is asked within the block; if that fails, it was asked by whoever wanted it."""
+        account = _Account()
+        self._accounts.append(account)
+        try:
+            yield account
+        except BaseException:
+            self._accounts[-2].join(account)
+            raise
+        finally:
+            self._accounts.pop()
+
+    def _holds(self, known: _Read) -> bool:
+        """Whether reading a part again could show nothing new."""
+        if known.held_at == self._number:
+            return True
+        for name, value in known.registers.items():
+            if (getattr(self.machine.cpu, name) if name in _REGISTERS else self._answer(name)) != value:
+                return False
+        if not all(self._is_still(*part) for part in known.parts.items()) or not self._is_same(known):
+            return False
+        known.held_at = self._number
+        return True
+
+    def _is_still(self, key: Key, part: _Read) -> bool:
+        """Whether another part is as it was, be it that it had to be read again."""
+        try:
+            return self._holds(part) or self._read(key, part.read) is part
+        except Exception:  # noqa: BLE001 - whoever rests on it will ask again, if it still wants it, and see
+            return False
+
+    def _is_same(self, known: _Read) -> bool:
+        """Whether the frames hold what they held."""
+        done = 0
+        for first, end, words in self._shown:
+            low, high = np.searchsorted(known.frames, (first, end))
+            if low < high and not _same(words, known.frames[low:high] - np.uint64(first), known.content[low:high]):
+                return False
+            done += int(high - low)
+        if done == len(known.frames):
+            return True
+        return bool(np.array_equal(self.machine.memory.read_frames(known.frames), known.content))
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """That the machine does not tell something, and why."""
+
+    why: str
+
+
+_REGISTERS = frozenset(one.name for one in fields(CpuState))
+
+
+def _place(memory: PhysicalMemory) -> tuple[str, RamMap]:
+    """What must be the same for a frame's number to mean the same."""
+    return memory.name, memory.ram
+
+
+def _shown(memory: PhysicalMemory) -> list[tuple[int, int, Frames]]:
+    """The ranges of RAM that can be looked at without copying: first frame, end, and a row of words for each frame."""
+    found = []
+    for ram in memory.ram.ranges:
+        first, end = -(-ram.start >> FRAME_SHIFT), ram.end >> FRAME_SHIFT
+        view = memory.view(PhysAddr(first << FRAME_SHIFT)) if first < end else None
+        if view is not None:
+            offset, count = (first << FRAME_SHIFT) - view.start, (end - first) * ENTRIES_PER_FRAME
+            words = np.frombuffer(view.buffer, dtype=np.uint64, count=count, offset=offset)
+            found.append((first, end, words.reshape(-1, ENTRIES_PER_FRAME)))
+    return found
+
+
+def _same(words: Frames, rows: Frames, content: Frames) -> bool:
+    """Whether some rows of a matrix, in order, are as they were."""
+    for begin in range(0, len(rows), COMPARED_AT_ONCE):
+        some = rows[begin : begin + COMPARED_AT_ONCE]
+        first, last = int(some[0]), int(some[-1])
+        # Rows without a gap need not be copied to be compared.
+        now = words[first : last + 1] if last - first == len(some) - 1 else words[some]
+        if not np.array_equal(now, content[begin : begin + COMPARED_AT_ONCE]):
+            return False
+    return True
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two values of a part say the same, arrays within them included."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    if is_dataclass(one):
+        return all(alike(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    return bool(one == other)
+
+
+class _WatchedMemory:
+    """The memory of the present stop; each read goes on the account."""
+
+    def __init__(self, memo: Memo) -> None:
+        self._memo = memo
+
+    @property
+    def name(self) -> str:
+        """The source's short name."""
+        return self._memo.machine.memory.name
+
+    @property
+    def ram(self) -> RamMap:
+        """What is RAM; as long as it is the same, the memo remembers."""
+        return self._memo.machine.memory.ram
+
+    def read(self, address: PhysAddr, size: int) -> bytes:
+        """``size`` bytes from a physical address."""
+        data = self._memo.machine.memory.read(address, size)
+        if size:
+            self._memo.account.frames.update(range(address >> FRAME_SHIFT, (address + size - 1 >> FRAME_SHIFT) + 1))
+        return data
+
+    def read_frames(self, frames: Frames) -> Frames:
+        """Whole frames by number."""
+        self._memo.account.many.append(frames.copy())
+        return self._memo.machine.memory.read_frames(frames)
+
+    def view(self, address: PhysAddr) -> View | None:
+        """The memory around an address; what of it is looked at, `seen` is told."""
+        return self._memo.machine.memory.view(address)
+
+    def seen(self, frames: Frames) -> None:
+        """These frames were looked at in a view."""
+        self._memo.account.many.append(frames)
+
+    def series(self) -> AbstractContextManager[object]:
+        """Within the block one read follows the other."""
+        return self._memo.machine.memory.series()
+
+
+class _WatchedCpu(CpuState):
+    """The processor of the present stop; each field that is read goes on the account."""
+
+    def __init__(self, memo: Memo) -> None:
+        object.__setattr__(self, "_memo", memo)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _REGISTERS:
+            memo: Memo = object.__getattribute__(self, "_memo")
+            return memo.register(name)
+        return object.__getattribute__(self, name)
+
+
+class _WatchedVirtual(PagedMemory):
+    """Virtual memory whose translations are those of the part that is being read, and found under its account."""
+
+    def __init__(self, memo: Memo, machine: Machine) -> None:
+        super().__init__(machine.memory, machine.cpu, whole=memo.whole)
+        self._memo = memo
+
+    @property
+    def _kept(self) -> Translations:
+        return self._memo.account.translations
