@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import heap, heap_read, heap_report, leaks, pmm, pmm_read, pmm_report, translation
+from bench import heap, heap_read, heap_report, leaks, pmm, pmm_read, pmm_report, recheck, translation
 from gdbext.headless import HeadlessError
 
 KERNEL = Path(__file__).resolve().parents[1] / "target" / "build" / "gcc" / "kernel.elf"
@@ -36,6 +36,7 @@ def main() -> None:
     names = parser.add_subparsers(dest="name")
     names.add_parser("translation")
     names.add_parser("pmm-read")
+    names.add_parser("recheck")
     names.add_parser("heap-read")
     names.add_parser("heap").add_argument("--write", action="store_true")
     names.add_parser("leaks").add_argument("--write", action="store_true")
@@ -53,6 +54,8 @@ def main() -> None:
         pmm_read.main(KERNEL)
     if wanted.name in (None, "heap-read"):
         heap_read.main(KERNEL)
+    if wanted.name in (None, "recheck"):
+        recheck.main(KERNEL)
     if wanted.name in (None, "leaks"):
         leaks.main(KERNEL, write=wanted.write)
 

@@ -11,6 +11,7 @@ from gdbext.bridge.machine import forget, stopped_machine
 from gdbext.bridge.symbols import GdbSymbols
 from gdbext.checks.catalogue import RULE_IDS
 from gdbext.commands.record import Arguments, Command
+from gdbext.domains.parts import Parts
 from gdbext.profile.choice import ProfileChoice
 from gdbext.report.results import Judgement
 from gdbext.session import Session
@@ -24,11 +25,11 @@ for _event in (gdb.events.new_objfile, gdb.events.clear_objfiles, gdb.events.fre
     _event.connect(lambda _: profiles.forget())
 
 
-def new_session() -> Session:
-    """A session over what gdb is looking at now. Nothing is read before it is asked for."""
+def new_session(parts: Parts | None = None) -> Session:
+    """A session over what gdb is looking at now. Nothing is read before it is asked for; ``parts`` may remember it."""
     symbols, elf = GdbSymbols(), _kernel_file()
     machine = partial(stopped_machine, lambda: profiles.bound(symbols, elf))
-    return Session(machine, symbols, elf, profiles, evaluate)
+    return Session(machine, symbols, elf, profiles, evaluate, parts)
 
 
 def _kernel_file() -> Path | None:

@@ -59,6 +59,10 @@ class _Account:
         return np.unique(np.concatenate([np.array(sorted(self.frames), dtype=np.uint64), *self.many]))
 
 
+def _no_frames() -> Frames:
+    return np.empty(0, dtype=np.uint64)
+
+
 @dataclass(eq=False)
 class _Read:
     """A part as it was read last: its value, what that rests on, and at which stop that was last found to be so."""
@@ -132,6 +136,11 @@ class Memo(Parts):
         """The account of the part that is being read."""
         return self._accounts[-1]
 
+    @property
+    def frames(self) -> Frames:
+        """The frames, by number, that all that is remembered was read from."""
+        return np.unique(np.concatenate([_no_frames(), *(known.frames for known in self._reads.values())]))
+
     def register(self, name: str) -> Any:
         """A field of the processor's state."""
         value = getattr(self.machine.cpu, name)
@@ -178,17 +187,26 @@ class Memo(Parts):
         """Read a part; one that turns out as it was is the same as before."""
         with self._accounted() as account:
             value = read()
+        known = self._reads.get(key)
         frames = account.all_frames()
-        content = self.machine.memory.read_frames(frames)
+        content = self._content(known, frames)
         self.reread.append(key)
         made = _Read(value, read, account.registers, account.parts, frames, content, self._number)
-        known = self._reads.get(key)
         if known is not None and alike(known.value, value):
             made.value = known.value
             vars(known).update(vars(made))
         else:
             self._reads[key] = made
         return self._reads[key]
+
+    def _content(self, known: _Read | None, frames: Frames) -> Frames:
+        """What frames hold. Where a part was read from the same ones before, only what has changed is copied."""
+        if known is None or not np.array_equal(known.frames, frames):
+            return self.machine.memory.read_frames(frames)
+        for now, then in self._pairs(known):
+            if not np.array_equal(now, then):
+                then[:] = now
+        return known.content
 
     @contextmanager
     def _accounted(self) -> Iterator[_Account]:
@@ -217,6 +235,8 @@ class Memo(Parts):
 
     def _is_still(self, key: Key, part: _Read) -> bool:
         """Whether another part is as it was, be it that it had to be read again."""
+        if self._reads.get(key) is not part:
+            return False
         try:
             return self._holds(part) or self._read(key, part.read) is part
         except Exception:  # noqa: BLE001 - whoever rests on it will ask again, if it still wants it, and see
@@ -224,15 +244,23 @@ class Memo(Parts):
 
     def _is_same(self, known: _Read) -> bool:
         """Whether the frames hold what they held."""
-        done = 0
-        for first, end, words in self._shown:
-            low, high = np.searchsorted(known.frames, (first, end))
-            if low < high and not _same(words, known.frames[low:high] - np.uint64(first), known.content[low:high]):
-                return False
-            done += int(high - low)
-        if done == len(known.frames):
-            return True
-        return bool(np.array_equal(self.machine.memory.read_frames(known.frames), known.content))
+        return all(np.array_equal(now, then) for now, then in self._pairs(known))
+
+    def _pairs(self, known: _Read) -> Iterator[tuple[Frames, Frames]]:
+        """What a part's frames hold now, and what they held (to be written to), a few frames at a time."""
+        end = len(known.frames)
+        for begin in range(0, end, COMPARED_AT_ONCE):
+            some = slice(begin, min(begin + COMPARED_AT_ONCE, end))
+            yield self._words(known.frames[some]), known.content[some]
+
+    def _words(self, frames: Frames) -> Frames:
+        """The words of frames, where they lie if they can be seen there side by side."""
+        low, high = int(frames[0]), int(frames[-1])
+        if high - low == len(frames) - 1:
+            for first, end, words in self._shown:
+                if first <= low and high < end:
+                    return words[low - first : high - first + 1]
+        return self.machine.memory.read_frames(frames)
 
 
 @dataclass(frozen=True)
@@ -263,16 +291,12 @@ def _shown(memory: PhysicalMemory) -> list[tuple[int, int, Frames]]:
     return found
 
 
-def _same(words: Frames, rows: Frames, content: Frames) -> bool:
-    """Whether some rows of a matrix, in order, are as they were."""
-    for begin in range(0, len(rows), COMPARED_AT_ONCE):
-        some = rows[begin : begin + COMPARED_AT_ONCE]
-        first, last = int(some[0]), int(some[-1])
-        # Rows without a gap need not be copied to be compared.
-        now = words[first : last + 1] if last - first == len(some) - 1 else words[some]
-        if not np.array_equal(now, content[begin : begin + COMPARED_AT_ONCE]):
-            return False
-    return True
+def _same_values(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two flat arrays are equal; what differs early is seen early."""
+    if one.flags.c_contiguous and other.flags.c_contiguous and one.nbytes % 8 == 0:
+        one, other = one.view(np.uint64), other.view(np.uint64)  # eight bytes at a time
+    step = COMPARED_AT_ONCE * ENTRIES_PER_FRAME
+    return all(np.array_equal(one[at : at + step], other[at : at + step]) for at in range(0, len(one), step))
 
 
 def alike(one: Any, other: Any) -> bool:
@@ -282,7 +306,7 @@ def alike(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and np.array_equal(one, other)
+        return one.dtype == other.dtype and one.shape == other.shape and _same_values(one.ravel(), other.ravel())
     if isinstance(one, tuple | list):
         return len(one) == len(other) and all(map(alike, one, other))
     if is_dataclass(one):

@@ -1,5 +1,6 @@
 """Physical memory as the rest of gdbext sees it: a map of what is RAM, and bulk reads that never leave it."""
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class RamMap:
 
     def __init__(self, ranges: Iterable[RamRange]) -> None:
         self.ranges = tuple(sorted(ranges))
-        self._starts = np.array([r.start for r in self.ranges], dtype=np.uint64)
+        self._starts = [ram.start for ram in self.ranges]
 
     def __eq__(self, other: object) -> bool:
         """Whether the same addresses are RAM, and the same block's."""
@@ -54,9 +55,7 @@ class RamMap:
 
     def range_at(self, address: PhysAddr) -> RamRange | None:
         """The range that holds this address, if it is RAM."""
-        if address < 0 or address >= self.end:
-            return None
-        index = int(np.searchsorted(self._starts, np.uint64(address), side="right")) - 1
+        index = bisect_right(self._starts, address) - 1
         return self.ranges[index] if index >= 0 and address < self.ranges[index].end else None
 
     def pieces(self, address: PhysAddr, size: int) -> list[tuple[RamRange, int, int]]:

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from gdbext.errors import MemoryUnavailable
@@ -60,7 +61,12 @@ def ram_map(monitor: Monitor, blocks: set[str]) -> RamMap:
 
     RAM that is write-protected for now (the BIOS shadow below 1 MiB) counts; ROM and devices do not.
     """
-    text = monitor.command("info mtree -f")
+    return _ram_in(monitor.command("info mtree -f"), frozenset(blocks))
+
+
+@lru_cache(maxsize=4)
+def _ram_in(text: str, blocks: frozenset[str]) -> RamMap:
+    """The same by the monitor's answer, which hardly ever changes from one stop to the next."""
     for view in re.split(r"^FlatView #\d+$", text, flags=re.MULTILINE):
         if not _VIEW_OF_CPU.search(view):
             continue

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.errors import NotRam
-from gdbext.machine.memory import ENTRIES_PER_FRAME, RamMap, View
+from gdbext.machine.memory import ENTRIES_PER_FRAME, RamMap, RamRange, View
 from gdbext.units import FRAME_SHIFT, FRAME_SIZE, PhysAddr
 
 U64 = np.uint64
@@ -23,19 +23,22 @@ class SharedMemory:
     def __init__(self, ram: RamMap, blocks: Mapping[str, NDArray[np.uint8]], name: str = "shared") -> None:
         self.ram = ram
         self.name = name
-        self._blocks = dict(blocks)
+        self._blocks = {name: np.asarray(block).data for name, block in blocks.items()}
         self._words = {
             name: block[: len(block) // FRAME_SIZE * FRAME_SIZE].view(np.uint64).reshape(-1, ENTRIES_PER_FRAME)
-            for name, block in self._blocks.items()
+            for name, block in ((name, np.asarray(block)) for name, block in blocks.items())
         }
 
     def read(self, address: PhysAddr, size: int) -> bytes:
         """Bytes from RAM; NotRam with the first address that is not."""
-        parts = []
-        for ram, start, length in self.ram.pieces(address, size):
-            offset = ram.offset + start - ram.start
-            parts.append(self._blocks[ram.block][offset : offset + length].tobytes())
-        return b"".join(parts)
+        ram = self.ram.range_at(address)
+        if ram is not None and address + size <= ram.end:
+            return self._piece(ram, address, size)
+        return b"".join(self._piece(*piece) for piece in self.ram.pieces(address, size))
+
+    def _piece(self, ram: RamRange, start: int, size: int) -> bytes:
+        offset = ram.offset + start - ram.start
+        return bytes(self._blocks[ram.block][offset : offset + size])
 
     def read_frames(self, frames: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Frames by number, shape ``(len(frames), 512)``; a copy."""
@@ -58,7 +61,7 @@ class SharedMemory:
         ram = self.ram.range_at(address)
         if ram is None:
             raise NotRam(address)
-        return View(ram.start, self._blocks[ram.block].data[ram.offset : ram.offset + ram.end - ram.start])
+        return View(ram.start, self._blocks[ram.block][ram.offset : ram.offset + ram.end - ram.start])
 
     def seen(self, frames: NDArray[np.uint64]) -> None:
         """Nobody keeps account."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +102,12 @@ class AttributeDecoder:
         if not self._mode.nx:
             return word | np.uint32(ATTR_X)
         return word | (np.uint32(ATTR_X) - _bit(value, modes.NX, ATTR_X))
+
+
+@lru_cache(maxsize=8)
+def decoder_of(mode: PagingMode) -> AttributeDecoder:
+    """The decoder of a mode: what it looks flags up in takes longer to make than a small space to enumerate."""
+    return AttributeDecoder(mode)
 
 
 def _bit(value: NDArray[np.uint64], bit: int, attribute: int) -> NDArray[np.uint32]:

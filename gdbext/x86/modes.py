@@ -5,6 +5,8 @@ AMD APM vol. 2, chapter 5. Bits are the same at every level unless a level says 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from gdbext.machine.cpu import CR4_LA57, CR4_PAE, CR4_PSE, CpuState
 from gdbext.units import PhysAddr, VirtAddr
@@ -127,30 +129,46 @@ class PagingMode:
         return PhysAddr(value & self.address_mask)
 
 
+class _Facts(NamedTuple):
+    """What of a processor decides how it translates, once paging is on."""
+
+    long_mode: bool
+    cr4: int
+    nx_enabled: bool
+    phys_bits: int
+    gigabyte_pages: bool
+
+
 def _reserved_below(shift: int) -> int:
     """Bits ``shift - 1`` to 13: under a large page's address, above its PAT bit; reserved in a leaf."""
     return ((1 << shift) - 1) & ~0x1FFF if shift > 12 else 0
 
 
-def _long_mode(cpu: CpuState) -> PagingMode:
-    high = _ADDRESS_52 & ~((1 << cpu.phys_bits) - 1)
-    if not cpu.nx_enabled:
+def _long_mode(facts: _Facts) -> PagingMode:
+    high = _ADDRESS_52 & ~((1 << facts.phys_bits) - 1)
+    if not facts.nx_enabled:
         high |= NX
-    depth = 5 if cpu.cr4 & CR4_LA57 else 4
+    depth = 5 if facts.cr4 & CR4_LA57 else 4
     levels = []
     for number in range(depth, 0, -1):
         shift = 12 + 9 * (number - 1)
-        large = number == 2 or (number == 3 and cpu.gigabyte_pages)
+        large = number == 2 or (number == 3 and facts.gigabyte_pages)
         levels.append(Level(number, shift, 9, large, high if large else high | PS, high | _reserved_below(shift)))
     return PagingMode(
-        f"{depth}-level", tuple(levels), 8, _ADDRESS_52 & ((1 << cpu.phys_bits) - 1), 12 + 9 * depth, _ADDRESS_52, True
+        f"{depth}-level",
+        tuple(levels),
+        8,
+        _ADDRESS_52 & ((1 << facts.phys_bits) - 1),
+        12 + 9 * depth,
+        _ADDRESS_52,
+        True,
     )
 
 
-def _pae(cpu: CpuState) -> PagingMode:
+def _pae(facts: _Facts) -> PagingMode:
     # Outside long mode bits 62:52 are reserved too; the PDPTEs reserve W, U, NX and bits 8:5 (SDM vol. 3A, 4.4.1).
-    high = ((1 << 63) - 1) & ~((1 << cpu.phys_bits) - 1)
-    entry = high if cpu.nx_enabled else high | NX
+    high = ((1 << 63) - 1) & ~((1 << facts.phys_bits) - 1)
+    entry = high if facts.nx_enabled else high | NX
     levels = (
         Level(3, 30, 2, False, high | NX | W | U | 0x1E0, 0, rights=False),
         Level(2, 21, 9, True, entry, entry | _reserved_below(21)),
@@ -159,12 +177,12 @@ def _pae(cpu: CpuState) -> PagingMode:
     return PagingMode("pae", levels, 8, 0xFFFF_FFE0, 32, _ADDRESS_52, True)
 
 
-def _two_level(cpu: CpuState) -> PagingMode:
+def _two_level(facts: _Facts) -> PagingMode:
     # A 4-MiB page's address reaches bit 39 at most (PSE-36); bit 21 and what lies above MAXPHYADDR are reserved.
-    reach = min(cpu.phys_bits, 40)
+    reach = min(facts.phys_bits, 40)
     large_reserved = (1 << 21) | (((1 << 21) - 1) & ~((1 << (reach - 19)) - 1) if reach < 40 else 0)
     levels = (
-        Level(2, 22, 10, bool(cpu.cr4 & CR4_PSE), 0, large_reserved),
+        Level(2, 22, 10, bool(facts.cr4 & CR4_PSE), 0, large_reserved),
         Level(1, 12, 10, False, 0, 0),
     )
     return PagingMode("32-bit", levels, 4, 0xFFFF_F000, 32, 0xFFFF_F000, False)
@@ -174,11 +192,14 @@ def paging_mode(cpu: CpuState) -> PagingMode | None:
     """How this processor translates, from CR0, CR4 and EFER alone (SDM vol. 3A, 4.1.1); None with paging off."""
     if not cpu.paging:
         return None
-    if cpu.long_mode:
-        return _long_mode(cpu)
-    if cpu.cr4 & CR4_PAE:
-        return _pae(cpu)
-    return _two_level(cpu)
+    return _mode(_Facts(cpu.long_mode, cpu.cr4, cpu.nx_enabled, cpu.phys_bits, cpu.gigabyte_pages))
+
+
+@lru_cache(maxsize=64)
+def _mode(facts: _Facts) -> PagingMode:
+    if facts.long_mode:
+        return _long_mode(facts)
+    return _pae(facts) if facts.cr4 & CR4_PAE else _two_level(facts)
 
 
 def flag_names(value: int, level: Level, mode: PagingMode) -> tuple[str, ...]:

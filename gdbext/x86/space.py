@@ -21,7 +21,7 @@ from gdbext.machine.cpu import CpuState
 from gdbext.machine.memory import PhysicalMemory
 from gdbext.units import FRAME_SHIFT, FRAME_SIZE, PhysAddr, VirtAddr, Word64, hex_address
 from gdbext.x86 import modes
-from gdbext.x86.attributes import ATTR_U, ATTR_W, ATTR_X, U64, AttributeDecoder
+from gdbext.x86.attributes import ATTR_U, ATTR_W, ATTR_X, U64, decoder_of
 from gdbext.x86.modes import Level, PagingMode, paging_mode
 from gdbext.x86.runs import Runs, joined, merged
 from gdbext.x86.walk import bit_list
@@ -177,7 +177,7 @@ class _Enumeration:
         self.mode = mode
         self.window = window
         self.found = _Collected()
-        self.attributes = AttributeDecoder(mode)
+        self.attributes = decoder_of(mode)
 
     def run(self, root: PhysAddr) -> AddressSpace:
         everything = ATTR_W | ATTR_U | ATTR_X

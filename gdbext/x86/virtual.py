@@ -12,7 +12,7 @@ from gdbext.machine.memory import PhysicalMemory
 from gdbext.units import FRAME_SHIFT, FRAME_SIZE, WORD_MASK, PhysAddr, VirtAddr
 from gdbext.x86.runs import Runs, joined, merged
 from gdbext.x86.space import AddressSpace, enumerate_space
-from gdbext.x86.walk import Walk, walk
+from gdbext.x86.walk import translated, walk
 
 BULK = 16 * FRAME_SIZE
 """From this size on a read enumerates the tables of its range at once instead of walking page by page."""
@@ -77,13 +77,15 @@ class PagedMemory:
         return PhysAddr(base + offset)
 
     def _walk_to(self, page: VirtAddr, wanted: VirtAddr) -> PhysAddr:
-        found: Walk = walk(self.physical, self.cpu, page, self.root)
-        if found.physical is None:
-            raise NotMapped(wanted, found.verdict)
-        return found.physical
+        physical = translated(self.physical, self.cpu, page, self.root)
+        if physical is None:
+            raise NotMapped(wanted, walk(self.physical, self.cpu, page, self.root).verdict)
+        return physical
 
     def read(self, address: VirtAddr, size: int) -> bytes:
         """``size`` bytes; NotMapped with the first address that does not translate into RAM."""
+        if 0 < size <= FRAME_SIZE - address % FRAME_SIZE:
+            return self._read_piece(address, self.translate(address), size)
         if size >= BULK and self.cpu.paging:
             return self._read_bulk(address, size)
         parts = []

@@ -93,6 +93,39 @@ def walk(memory: PhysicalMemory, cpu: CpuState, address: int, root: PhysAddr | N
     )
 
 
+def translated(memory: PhysicalMemory, cpu: CpuState, address: int, root: PhysAddr | None = None) -> PhysAddr | None:
+    """The physical address that a walk leads to, None when it leads nowhere: `walk` without all else that it says."""
+    mode = modes.paging_mode(cpu)
+    if mode is None:
+        return _without_paging(memory, cpu, PhysAddr(address)).physical
+    linear = mode.linear(address)
+    if linear is None:
+        return None
+    table = mode.root_of(cpu.cr3) if root is None else root
+    try:
+        for level in mode.levels:
+            value = _entry(memory, mode, mode.entry_address(table, level.index(linear)))
+            if _faults(level, value):
+                return None
+            if level.is_leaf(value):
+                return PhysAddr(mode.page_base(value, level) + (linear & (level.span - 1)))
+            table = mode.table_base(value)
+    except MemoryUnavailable:
+        return None
+    raise AssertionError("level 1 entries are leaves")
+
+
+def _entry(memory: PhysicalMemory, mode: PagingMode, place: PhysAddr) -> int:
+    return int.from_bytes(memory.read(place, mode.entry_size), "little")
+
+
+def _faults(level: Level, value: int) -> int:
+    """Not 0 when an entry ends every walk: it is not present, or has reserved bits set."""
+    if not value & modes.P:
+        return modes.P
+    return value & (level.leaf_reserved if level.is_leaf(value) else level.link_reserved)
+
+
 def _descend(memory: PhysicalMemory, cpu: CpuState, mode: PagingMode, start: Walk) -> Walk:
     """Follow the entries from ``start.root`` and fill in what ``start`` lacks."""
     assert start.root is not None
@@ -102,18 +135,18 @@ def _descend(memory: PhysicalMemory, cpu: CpuState, mode: PagingMode, start: Wal
         index = level.index(start.address)
         place = mode.entry_address(table, index)
         try:
-            value = int.from_bytes(memory.read(place, mode.entry_size), "little")
+            value = _entry(memory, mode, place)
         except MemoryUnavailable as error:
             return _stopped(start, steps, Outcome.UNREADABLE, level, _unreadable(level, table, steps, error))
         steps += (Step(level.number, table, index, place, Word64(value), modes.flag_names(value, level, mode)),)
         entry = f"the level-{level.number} entry at {hex_address(place)}"
+        faults = _faults(level, value)
         if not value & modes.P:
             return _stopped(start, steps, Outcome.NOT_PRESENT, level, f"not present: {entry} has P clear")
-        leaf = level.is_leaf(value)
-        if reserved := value & (level.leaf_reserved if leaf else level.link_reserved):
-            why = f"reserved bits: {entry} has {bit_list(reserved)} set, any access faults"
+        if faults:
+            why = f"reserved bits: {entry} has {bit_list(faults)} set, any access faults"
             return _stopped(start, steps, Outcome.RESERVED_BITS, level, why)
-        if leaf:
+        if level.is_leaf(value):
             return _mapped(memory, cpu, mode, replace(start, steps=steps), level)
         table = mode.table_base(value)
     raise AssertionError("level 1 entries are leaves")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from gdbext.checks.physical.inputs import PhysicalRange
 from gdbext.pmm.owners import BuffersSnapshot, HeldSnapshot
@@ -15,6 +15,8 @@ from gdbext.x86.virtual import PagedMemory
 
 Mapped = tuple[tuple[VirtAddr, PhysicalRange], ...]
 """Physical ranges that are mapped, each with its virtual address."""
+NEAR = 1 << 21
+"""Sections that are no further apart than this, in bytes, are looked up in page tables together."""
 
 
 def physical_ranges(
@@ -44,13 +46,36 @@ def tables_of(space: AddressSpace) -> tuple[PhysicalRange, ...]:
 def image_of(memory: PagedMemory, sections: Iterable[Section]) -> tuple[tuple[PhysicalRange, ...], tuple[str, ...]]:
     """Where the kernel's image lies, and what is not known of that, as sentences."""
     image: list[PhysicalRange] = []
-    unmapped = []
-    for section in sections:
-        found = physical_ranges(memory, section.address, section.size, "kernel image", f"the kernel's {section.name}")
-        image += found
-        unmapped += [section.name] if section.size and not found else []
+    unmapped: list[str] = []
+    for group in _neighbours(section for section in sections if section.size):
+        start, end = group[0].address, max(section.address + section.size for section in group)
+        pieces = memory.pieces(start, end - start)
+        for section in group:
+            found = list(_cut(pieces, section))
+            image += found
+            unmapped += [] if found else [section.name]
     left_out = (f"not mapped, so their frames are not known: {' '.join(unmapped)}",) if unmapped else ()
     return tuple(image), left_out
+
+
+def _neighbours(sections: Iterable[Section]) -> list[list[Section]]:
+    """The sections by address, those together whose mappings are looked up together."""
+    groups: list[list[Section]] = []
+    for section in sorted(sections, key=lambda section: section.address):
+        if groups and section.address - (groups[-1][-1].address + groups[-1][-1].size) < NEAR:
+            groups[-1].append(section)
+        else:
+            groups.append([section])
+    return groups
+
+
+def _cut(pieces: Iterable[tuple[VirtAddr, PhysAddr, int]], section: Section) -> Iterator[PhysicalRange]:
+    """What of some mapped pieces belongs to a section."""
+    for virtual, physical, size in pieces:
+        start, end = max(virtual, section.address), min(virtual + size, section.address + section.size)
+        if start < end:
+            first = PhysAddr(physical + start - virtual)
+            yield PhysicalRange(first, PhysAddr(first + end - start), "kernel image", f"the kernel's {section.name}")
 
 
 def buffers_of(tables: Iterable[BuffersSnapshot]) -> tuple[PhysicalRange, ...]:
