@@ -8,7 +8,7 @@ to be declared: memory and processor are only to be had through what keeps the a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
@@ -309,6 +309,8 @@ def alike(one: Any, other: Any) -> bool:
         return one.dtype == other.dtype and one.shape == other.shape and _same_values(one.ravel(), other.ravel())
     if isinstance(one, tuple | list):
         return len(one) == len(other) and all(map(alike, one, other))
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
     if is_dataclass(one):
         return all(alike(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
     return bool(one == other)

@@ -364,7 +364,7 @@ class _Walk:
             self._copy(here, mine, (nodes[mine] - np.uint64(here.start)).astype(np.int64), rows)
         for index, data in self._fetched.items():
             rows[index] = np.frombuffer(data, dtype=np.uint8)
-        self._memory.seen(physical, self.shape.span)
+        self.memory.seen(physical, self.shape.span)
         return physical, rows
 
     def _copy(self, here: Linear, which: NDArray[np.int64], places: NDArray[np.int64], rows: NDArray[np.uint8]) -> None:

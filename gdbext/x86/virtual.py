@@ -14,6 +14,8 @@ from gdbext.x86.runs import Runs, joined, merged
 from gdbext.x86.space import AddressSpace, enumerate_space
 from gdbext.x86.walk import translated, walk
 
+FEW = 4
+"""So many pages that a walk jumps to are translated one by one. For more, all that is mapped is enumerated once."""
 BULK = 16 * FRAME_SIZE
 """From this size on a read enumerates the tables of its range at once instead of walking page by page."""
 
@@ -35,12 +37,14 @@ class Linear:
 class Translations:
     """What has been found out about one root. Valid as long as the guest does not run.
 
-    ``pages`` are physical addresses by number of page, ``linear`` stretches by number of their run. ``runs`` is all
-    that is mapped, contiguous, None before it has been looked at; ``folded`` says that there is more than they say.
+    ``pages`` are physical addresses by number of page, ``linear`` stretches by number of their run, ``near`` the single
+    pages that a walk came to first. ``runs`` is all that is mapped, contiguous, None before it has been looked at;
+    ``folded`` says that there is more than they say.
     """
 
     pages: dict[int, PhysAddr] = field(default_factory=dict)
     linear: dict[int, Linear] = field(default_factory=dict)
+    near: dict[int, Linear] = field(default_factory=dict)
     runs: Runs | None = None
     folded: bool = False
 
@@ -194,22 +198,34 @@ class PagedMemory:
 
         For walks that jump about: a look at the result costs no translation. NotMapped where there is no RAM.
         """
+        kept, page = self._kept, address - address % FRAME_SIZE
+        if kept.runs is None and self.cpu.paging and (page in kept.near or len(kept.near) < FEW):
+            if page not in kept.near:
+                kept.near[page] = self._linear_page(address)
+            return kept.near[page]
         at = int(np.searchsorted(self._runs.start, np.uint64(address), side="right")) - 1
-        known = self._kept.linear.get(at)
+        known = kept.linear.get(at)
         if known is None or not known.start <= address < known.end:
-            known = self._kept.linear[at] = self._linear_around(address, at)
+            known = kept.linear[at] = self._linear_around(address, at)
         return known
 
     def _linear_around(self, address: VirtAddr, at: int) -> Linear:
         """The same; run number ``at`` is the last that begins at or below the address."""
         runs = self._runs
-        if at >= 0 and address <= int(runs.end[at]):
-            start, end = int(runs.start[at]), int(runs.end[at]) + 1
-            shift = start - int(runs.physical[at])
-        else:
-            start = address - address % FRAME_SIZE
-            end, shift = start + FRAME_SIZE, address - self.translate(address)
-            self._read_piece(address, PhysAddr(address - shift), 1)  # says why not
+        if at < 0 or address > int(runs.end[at]):
+            return self._linear_page(address)
+        start, end = int(runs.start[at]), int(runs.end[at]) + 1
+        return self._linear_within(address, start, end, start - int(runs.physical[at]))
+
+    def _linear_page(self, address: VirtAddr) -> Linear:
+        """The page that an address is in."""
+        start = address - address % FRAME_SIZE
+        shift = address - self.translate(address)
+        self._read_piece(address, PhysAddr(address - shift), 1)  # says why not
+        return self._linear_within(address, start, start + FRAME_SIZE, shift)
+
+    def _linear_within(self, address: VirtAddr, start: int, end: int, shift: int) -> Linear:
+        """What of a contiguous stretch is in the same range of RAM as an address."""
         ram = self.physical.ram.range_at(PhysAddr(address - shift))
         if ram is None:
             raise NotMapped(address, f"{address - shift:#x} is not RAM, and it is mapped there")

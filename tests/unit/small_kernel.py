@@ -19,7 +19,7 @@ from gdbext.machine.tables import ProcessorRoot
 from gdbext.profile.choice import ProfileChoice
 from gdbext.session import Session
 from gdbext.symbols.elf import ElfSymbols
-from gdbext.units import VirtAddr
+from gdbext.units import VirtAddr, Word64
 from gdbext.x86.virtual import PagedMemory
 from tests.unit.guest import Guest, cpu
 
@@ -195,17 +195,21 @@ class SmallKernel(Guest):
 
     def session(self, memory=None, parts=None):
         """A session over the machine as it is now."""
-        other = ProcessorRoot(1, self.cpu.cr0, OTHER_ROOT, self.cpu.cr4, self.cpu.efer)
+        other = ProcessorRoot(1, self.cpu.cr0, Word64(OTHER_ROOT), self.cpu.cr4, self.cpu.efer)
         machine = Machine(memory or self.memory, self.cpu, (), roots=lambda: (other,))
         return Session(lambda: machine, self.symbols, self.elf, self.profiles, int, parts or Parts())
 
     def frame_of(self, name):
         """The frame that a variable lies in."""
-        return (self.symbols.find_symbol(name).address - IMAGE) >> 12
+        return self.place_of(name) >> 12
 
     def put(self, name, offset, value):
         """A 64-bit word in a variable."""
-        self.entry(self.symbols.find_symbol(name).address - IMAGE + offset, 0, value)
+        self.entry(self.place_of(name) + offset, 0, value)
+
+    def place_of(self, name):
+        """The physical address of a variable."""
+        return int(self.symbols.find_symbol(name).address or 0) - IMAGE
 
 
 DAMAGES = {
@@ -239,9 +243,9 @@ DAMAGES = {
     "the parent's chunk freed": lambda kernel: kernel.entry((HEAP_FRAMES[1] << 12) + 0xFD0 + 16, 0, 1),
     "a watermark beyond the end": lambda kernel: kernel.put("early", 8, HEAP + 0x9000),
     "a heap that cannot be read": lambda kernel: kernel.put("heap", 0, 0xDEAD_0000),
-    "paging off": lambda kernel: vars(kernel).update(cpu=cpu(cr0=1)),
-    "write protection off": lambda kernel: vars(kernel).update(cpu=replace(kernel.cpu, cr0=CR0_PG | 1)),
-    "another root": lambda kernel: vars(kernel).update(cpu=replace(kernel.cpu, cr3=OTHER_ROOT)),
+    "paging off": lambda kernel: setattr(kernel, "cpu", cpu(cr0=1)),
+    "write protection off": lambda kernel: setattr(kernel, "cpu", replace(kernel.cpu, cr0=CR0_PG | 1)),
+    "another root": lambda kernel: setattr(kernel, "cpu", replace(kernel.cpu, cr3=OTHER_ROOT)),
 }
 """What may have happened to the machine, by name."""
 
