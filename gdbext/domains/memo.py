@@ -29,8 +29,6 @@ from gdbext.x86.virtual import PagedMemory, Translations
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from gdbext.domains.stop import Stop
-
 Frames = NDArray[np.uint64]
 
 COMPARED_AT_ONCE = 64
@@ -88,7 +86,7 @@ class Memo(Parts):
         self._reads: dict[Key, _Read] = {}
         self._accounts = [_Account()]
         self._number = 0
-        self._next: Stop | None = None
+        self._next: Callable[[], object] | None = None
         self._kernel: object = None
         self._machine: Machine | None = None
         self._told: dict[str, Any] = {}
@@ -98,9 +96,9 @@ class Memo(Parts):
         self._virtual: _WatchedVirtual | None = None
         self._whole: Callable[[], AddressSpace] | None = None
 
-    def begin(self, stop: Stop) -> None:
+    def begin(self, arrive: Callable[[], object]) -> None:
         """Take this stop from the next question on."""
-        self._next = stop
+        self._next = arrive
 
     def watched(self, machine: Machine) -> Machine:
         """The machine, asked under an account."""
@@ -176,9 +174,9 @@ class Memo(Parts):
         """Begin with the next stop, if there is one."""
         if self._next is None:
             return
-        stop, self._next = self._next, None
-        _ = stop.machine
-        kernel: object = stop.profile if stop.has_profile else (stop.elf, stop.symbols.sections())
+        kernel = self._next()  # which may fail, and then will be asked again
+        self._next = None
+        # A description is bound once; to compare two of them would take longer than to read all anew.
         if not (kernel is self._kernel or (isinstance(kernel, tuple) and kernel == self._kernel)):
             self._reads.clear()
         self._kernel = kernel

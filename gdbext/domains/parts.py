@@ -2,14 +2,11 @@
 
 from collections.abc import Callable, Hashable
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from gdbext.machine.stopped import Machine
 from gdbext.x86.space import AddressSpace
 from gdbext.x86.virtual import PagedMemory
-
-if TYPE_CHECKING:
-    from gdbext.domains.stop import Stop
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,8 +19,12 @@ class Parts:
     def __init__(self) -> None:
         self._kept: dict[Key, Any] = {}
 
-    def begin(self, stop: "Stop") -> None:
-        """A stop of which the parts will be; its machine is asked for later."""
+    def begin(self, arrive: Callable[[], object]) -> None:
+        """A stop begins, of which the parts will be.
+
+        ``arrive`` asks for its machine, and returns which kernel is looked at: the same object as before, or one equal
+        to it, as long as its description is the same.
+        """
 
     def watched(self, machine: Machine) -> Machine:
         """The machine of the stop as the parts are to see it."""

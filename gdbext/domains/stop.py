@@ -45,7 +45,12 @@ class Stop:
         self.profiles = profiles
         self.evaluate = evaluate
         self.parts = parts
-        parts.begin(self)
+        parts.begin(self._arrive)
+
+    def _arrive(self) -> object:
+        """Ask for the machine; which kernel is looked at."""
+        _ = self.machine
+        return self.profile if self.has_profile else (self.elf, self.symbols.sections())
 
     @cached_property
     def machine(self) -> Machine:
