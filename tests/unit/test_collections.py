@@ -20,6 +20,7 @@ from gdbext.structures.collections import read
 from gdbext.symbols.elf import ElfSymbols
 from gdbext.units import PhysAddr
 from gdbext.x86.virtual import PagedMemory
+from tests.budget import examples
 from tests.unit.guest import Guest, cpu
 
 SOURCE = r"""
@@ -216,7 +217,7 @@ def test_what_is_written_is_read_back(symbols, shape, values, data):
 
 @pytest.mark.parametrize("outer", ALL)
 @pytest.mark.parametrize("inner", ALL)
-@settings(plenty, max_examples=12)
+@settings(plenty, max_examples=examples(12))
 @given(st.lists(numbers, max_size=5), st.data())
 def test_what_is_nested_is_read_back(symbols, outer, inner, values, data):
     """With the outer element: which one it is, and what it says."""
@@ -561,9 +562,10 @@ def answer(ask):
         return str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outer", ALL)
 @pytest.mark.parametrize("inner", ALL)
-@settings(plenty, max_examples=8)
+@settings(plenty, max_examples=examples(10))
 @given(st.data())
 def test_no_reader_chokes(symbols, outer, inner, data):
     """Whatever memory holds: an answer, or one line that says why not."""
