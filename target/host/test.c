@@ -15,6 +15,7 @@ struct machine_test { const char *name; void (*run)(void); bool on_large_machine
 static const struct machine_test tests[] = {
     { "pmm-wish", test_pmm_wish, true },
     { "pmm-refuses", test_pmm_refuses, true }, { "pmm-exhaust", test_pmm_exhaust, true },
+    { "pmm-counts", test_pmm_counts, true },
     { "pmm-check", test_pmm_check, true },     { "pmm-random", test_pmm_random, false },
     { "pmm-runs", test_pmm_runs, false },
 };

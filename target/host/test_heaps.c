@@ -20,6 +20,7 @@ static const struct test tests[] = {
     { "heap-resizes", test_heap_resizes },
     { "heap-exhausts", test_heap_exhausts },
     { "heap-refuses", test_heap_refuses },
+    { "heap-counts", test_heap_counts },
     { "heap-callers", test_heap_callers },
     { "heap-redzone", test_heap_redzone },
     { "heap-poison", test_heap_poison },

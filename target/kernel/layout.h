@@ -39,5 +39,16 @@ static inline uint64_t align_down(uint64_t value, uint64_t power) { return value
 static inline uint64_t align_up(uint64_t value, uint64_t power) { return align_down(value + power - 1, power); }
 static inline bool is_aligned(uint64_t value, uint64_t power) { return align_down(value, power) == value; }
 
+/* How many pages hold so many bytes. */
+static inline uint64_t bytes_to_pages(uint64_t bytes) { return (bytes >> PAGE_SHIFT) + !is_aligned(bytes, PAGE_SIZE); }
+
+/* How many bytes so many pages hold. False when they are more than a number can say: to be asked of every count and size that
+ * somebody else has named, for a shift alone would leave a few bytes of very many pages. */
+static inline bool pages_to_bytes(uint64_t count, uint64_t *bytes)
+{
+    *bytes = count << PAGE_SHIFT;
+    return count <= UINT64_MAX >> PAGE_SHIFT;
+}
+
 #endif
 #endif

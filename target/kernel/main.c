@@ -46,10 +46,10 @@ void kmain(uint32_t magic, uint64_t info)
     cpu_init();                         /* WP, NX, SMEP, SMAP, UMIP */
     boot_info_read(magic, info);        /* memory map, modules, command line, from any of three loaders */
     acpi_save();                        /* the firmware's tables, copied while all of the low 4 GiB can be seen */
-    paging_init();                      /* page tables: image and direct map; the boot tables are gone */
+    paging_init(&kernel_space);         /* page tables: image and direct map; the boot tables are gone */
     pmm_init();                         /* frames, kept account of by the manager that the command line names */
     physmap_init();                     /* what lies at every physical address */
-    vm_init();                          /* kernel address ranges */
+    vm_init(&kernel_space);             /* kernel address ranges */
     trap_stacks_init();                 /* stacks for double fault, NMI, machine check, with guards */
     kernel_heap_init();                 /* kmalloc, by the kind of heap that the command line names */
     object_heap_init();                 /* caches of the kernel's own objects */

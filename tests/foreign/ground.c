@@ -69,8 +69,9 @@ static uint64_t end_of_ram(void)
 }
 
 /* For the stacks of trap_stacks_init: there are no address ranges with guards here. */
-uint64_t vm_stack(uint64_t size, const char *name)
+uint64_t vm_stack(struct address_space *space, uint64_t size, const char *name)
 {
+    (void)space;
     (void)name;
     return (uint64_t)early_alloc(size, RESERVED_PMM_SCRATCH) + size;
 }
@@ -96,7 +97,7 @@ void ground_init(uint32_t magic, uint64_t info)
     traps_init();
     cpu_init();
     boot_info_read(magic, info);
-    paging_init();
+    paging_init(&kernel_space);
     trap_stacks_init();
     frames_begin();
     random_seed(1);
@@ -106,7 +107,7 @@ char *map_pages(uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
         uint64_t frame = take(0);
-        if (frame == NO_FRAME || !page_map(VM_START + i * PAGE_SIZE, frame << PAGE_SHIFT, RIGHTS_RW))
+        if (frame == NO_FRAME || !page_map(&kernel_space, VM_START + i * PAGE_SIZE, frame << PAGE_SHIFT, RIGHTS_RW))
             panic("no frame left to map");
     }
     return (char *)VM_START;
@@ -194,7 +195,7 @@ void report_frames(void)
 
 void report_end(void)
 {
-    const char *broken = paging_check();
+    const char *broken = paging_check(&kernel_space);
     if (broken)
         panic("paging is not intact: %s", broken);
     print("report end\n");

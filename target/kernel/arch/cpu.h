@@ -59,6 +59,9 @@ static inline void invalidate_page(uint64_t address)
     __asm__ volatile("invlpg (%0)" : : "r"(address) : "memory");
 }
 
+/* Of the processor that executes this. The kernel starts no other than the first. */
+static inline uint32_t processor_number(void) { return 0; }
+
 /* For loops that wait. */
 static inline void relax(void) { __asm__ volatile("pause"); }
 

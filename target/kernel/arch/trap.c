@@ -52,7 +52,7 @@ void traps_init(void)
 
 static void use_own_stack(unsigned vector, unsigned ist, const char *name)
 {
-    segments_set_interrupt_stack(ist, vm_stack(2 * PAGE_SIZE, name));
+    segments_set_interrupt_stack(ist, vm_stack(&kernel_space, 2 * PAGE_SIZE, name));
     idt[vector].ist = (uint8_t)ist;
 }
 
@@ -94,7 +94,7 @@ static void print_registers(const struct trap_frame *frame)
 
 static bool is_readable_frame(uint64_t rbp)
 {
-    return rbp >= DIRECT_MAP && is_aligned(rbp, 8) && page_translate(rbp).mapped && page_translate(rbp + 8).mapped;
+    return rbp >= DIRECT_MAP && is_aligned(rbp, 8) && page_is_mapped_now(rbp) && page_is_mapped_now(rbp + 8);
 }
 
 void print_backtrace(uint64_t rbp)

@@ -13,6 +13,9 @@
 #define CR4_SMEP        0x00100000      /* the kernel does not execute user pages */
 #define CR4_SMAP        0x00200000      /* the kernel does not touch user pages by accident */
 
+/* Flags register: volume 1, 3.4.3. */
+#define RFLAGS_IF       0x00000200      /* interrupts are on */
+
 /* Extended feature register: volume 4, 2.1; volume 3, 2.2.1. */
 #define MSR_EFER        0xc0000080
 #define MSR_APIC_BASE   0x0000001b      /* where the local APIC's registers are */

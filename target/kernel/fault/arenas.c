@@ -32,7 +32,7 @@ const char *fault_heap_page_unmapped(void)
     if (!find_chunk_that_is(false, 4 * PAGE_SIZE, &block))
         return "there is no chunk for it";
     uint64_t page = align_up(block.address, PAGE_SIZE) + PAGE_SIZE;
-    page_unmap(page);
+    page_unmap(&kernel_space, page);
     fault_at(page);
     return NULL;
 }

@@ -34,9 +34,10 @@ const char *fault_buffer_scattered(void)
     uint64_t elsewhere = buffer ? pmm_alloc() : NO_FRAME;
     if (elsewhere == NO_FRAME)
         return "no memory for a buffer";
-    vm_move_page(buffer->address + PAGE_SIZE, elsewhere);
+    uint64_t second = (buffer->physical >> PAGE_SHIFT) + 1;
+    vm_move_page(&kernel_space, buffer->address + PAGE_SIZE, second, elsewhere);
     page_own(elsewhere, PAGE_DMA, (uint64_t)buffer);
-    pmm_free((buffer->physical >> PAGE_SHIFT) + 1);
+    pmm_free(second);
     fault_at_pointer(buffer);
     return NULL;
 }

@@ -100,8 +100,8 @@ const char *fault_link_unaligned(void)
 /* Maps a frame that is still listed, as its new owner does. */
 static const char *use(uint64_t frame)
 {
-    uint64_t base = vm_reserve(PAGE_SIZE, VM_DATA, "fault");
-    if (!base || !vm_commit_frames(base, frame, 1, RIGHTS_RW))
+    uint64_t base = vm_reserve(&kernel_space, PAGE_SIZE, VM_DATA, "fault");
+    if (!base || !vm_commit_frames(&kernel_space, base, frame, 1, RIGHTS_RW))
         return "no room for the page";
     page_own(frame, PAGE_VM, base);
     fault_at(frame << PAGE_SHIFT);

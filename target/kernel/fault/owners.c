@@ -29,9 +29,9 @@ const char *fault_double_decrement(void)
 static uint64_t lonely_page(void)
 {
     enum { ENTRY = 300, TABLE_SPAN = 512 * PAGE_SIZE };
-    uint64_t base = vm_reserve(2 * TABLE_SPAN, VM_DATA, "fault");
+    uint64_t base = vm_reserve(&kernel_space, 2 * TABLE_SPAN, VM_DATA, "fault");
     uint64_t page = align_up(base, TABLE_SPAN) + ENTRY * PAGE_SIZE;
-    return base && vm_commit(page, PAGE_SIZE, RIGHTS_RW) ? page : 0;
+    return base && vm_commit(&kernel_space, page, PAGE_SIZE, RIGHTS_RW) ? page : 0;
 }
 
 /* The early allocator's frames are not told to the manager: the first that is handed out again overwrites a page table. */
@@ -40,7 +40,7 @@ const char *fault_table_free(void)
     uint64_t page = lonely_page();
     if (!page)
         return "no memory for a page and its table";
-    uint64_t table = page_table_of(page);
+    uint64_t table = page_table_of(&kernel_space, page);
     fault_make_free(table >> PAGE_SHIFT, 1);
     fault_at(table);
     return NULL;
@@ -52,8 +52,8 @@ const char *fault_handed_out_twice(void)
     uint64_t first = lonely_page(), second = lonely_page();
     if (!first || !second)
         return "no memory for two pages";
-    uint64_t shared = page_translate(first).physical;
-    pmm_free(page_remap(second, shared) >> PAGE_SHIFT);
+    uint64_t shared = page_translate(&kernel_space, first).physical;
+    pmm_free(page_remap(&kernel_space, second, shared) >> PAGE_SHIFT);
     fault_at(shared);
     return NULL;
 }
@@ -64,8 +64,8 @@ const char *fault_mapped_frame_free(void)
     uint64_t page = lonely_page();
     if (!page)
         return "no memory for a page";
-    fault_at(page_translate(page).physical);
-    pmm_free(page_translate(page).physical >> PAGE_SHIFT);
+    fault_at(page_translate(&kernel_space, page).physical);
+    pmm_free(page_translate(&kernel_space, page).physical >> PAGE_SHIFT);
     return NULL;
 }
 

@@ -16,8 +16,8 @@
  *     with `redzone` what heap_redzone.c says about every used chunk
  *     with `poison` every byte of a free payload is HEAP_JUNK, but for the kind's own links at its start
  *
- * Lock: heap.lock, after dma's; the supply takes vm's while it is held. The list of all heaps has a lock of its own, taken
- * alone. */
+ * Lock: heap.lock, then its parent's; the supply takes the address space's while it is held. The list of all heaps has a
+ * lock of its own, in front of those of the heaps on it: heaps_check holds it while it looks at each. */
 
 #include "heap/heap.h"
 
@@ -103,9 +103,13 @@ size_t heap_trim(struct heap *heap, uintptr_t from)
 
 static void insist_on_new(const struct heap *heap)
 {
-    for (const struct heap *other = heaps.first; other; other = other->next)
-        if (other == heap)
-            panic("heap %s is to begin where it is already", heap->name);
+    lock(&heaps.lock);
+    const struct heap *other = heaps.first;
+    while (other && other != heap)
+        other = other->next;
+    unlock(&heaps.lock);
+    if (other)
+        panic("heap %s is to begin where it is already", heap->name);
 }
 
 static void add_to_all(struct heap *heap)
@@ -118,6 +122,15 @@ static void add_to_all(struct heap *heap)
     unlock(&heaps.lock);
 }
 
+/* A heap that rests on this one, or NULL. */
+static const struct heap *find_child(const struct heap *heap)
+{
+    const struct heap *child = heaps.first;
+    while (child && child->parent != heap)
+        child = child->next;
+    return child;
+}
+
 static void take_from_all(struct heap *heap)
 {
     lock(&heaps.lock);
@@ -125,23 +138,28 @@ static void take_from_all(struct heap *heap)
     while (*link && *link != heap)
         link = &(*link)->next;
     bool found = *link;
-    if (found)
+    const struct heap *child = find_child(heap);
+    if (found && !child)
         *link = heap->next;
     unlock(&heaps.lock);
     if (!found)
         panic("heap at %p, whose end is asked for, is none", (void *)heap);
+    if (child)
+        panic("heap %s cannot end: %s rests on it", heap->name, child->name);
 }
 
 /* The name, the kind, the supply and the parent are there. */
 static bool build(struct heap *heap, size_t limit)
 {
-    limit = align_up(limit, PAGE_SIZE);
+    uint64_t bytes;
+    if (!pages_to_bytes(bytes_to_pages(limit), &bytes))
+        return false;
     heap->lock.name = heap->name;
     heap->poison = option_number("poison", 1);
     /* Pages of its own for every chunk are better than a redzone; but who asked for a chunk stands there too. */
     heap->redzone = (option_number("redzone", 0) && !heap->operations->unmaps) || option_number("callers", 0);
-    heap->base = heap->start = heap->end = heap->supply->reserve(heap, limit);
-    heap->limit = heap->base + limit;
+    heap->base = heap->start = heap->end = heap->supply->reserve(heap, bytes);
+    heap->limit = heap->base + bytes;
     if (!heap->base)
         return false;
     if (!heap->operations->init(heap)) {
@@ -172,9 +190,6 @@ bool heap_init_chained(struct heap *heap, const struct heap_operations *operatio
 
 void heap_destroy(struct heap *heap)
 {
-    for (const struct heap *other = heaps.first; other; other = other->next)
-        if (other->parent == heap)
-            panic("heap %s cannot end: %s rests on it", heap->name, other->name);
     take_from_all(heap);
     heap->supply->release(heap, heap->base);
     heap->operations = NULL;
@@ -302,10 +317,17 @@ void *heap_alloc_aligned(struct heap *heap, size_t size, size_t align) { return 
 void *heap_calloc(struct heap *heap, size_t count, size_t size) { return allocate_zeroed(heap, count, size, CALLER); }
 void *heap_realloc(struct heap *heap, void *memory, size_t size) { return reallocate(heap, memory, size, CALLER); }
 
+/* Whoever only looks takes the lock too, and that is all that they change. */
+static struct spinlock *lock_of(const struct heap *heap) { return (struct spinlock *)&heap->lock; }
+
 const void *heap_caller(const struct heap *heap, void *memory)
 {
     void *chunk;
-    return heap->redzone && !heap_redzone_find(heap, memory, &chunk) ? ((struct heap_redzone *)chunk)->caller : NULL;
+    lock(lock_of(heap));
+    bool known = heap->redzone && !heap_redzone_find(heap, memory, &chunk);
+    const void *caller = known ? ((struct heap_redzone *)chunk)->caller : NULL;
+    unlock(lock_of(heap));
+    return caller;
 }
 
 /* --- the survey and the check ---------------------------------------------------------------------------------------- */
@@ -341,12 +363,20 @@ static bool survey_block(void *context, const struct heap_block *block)
     return true;
 }
 
-struct heap_survey heap_survey(const struct heap *heap)
+static struct heap_survey survey_locked(const struct heap *heap)
 {
     struct walk walk = { .heap = heap };
     if (!heap->operations->each(heap, survey_block, &walk) && !walk.survey.broken)
         walk.survey.broken = "the chunks can be walked";
     return walk.survey;
+}
+
+struct heap_survey heap_survey(const struct heap *heap)
+{
+    lock(lock_of(heap));
+    struct heap_survey survey = survey_locked(heap);
+    unlock(lock_of(heap));
+    return survey;
 }
 
 struct inner_walk { const struct heap *heap; heap_visit *visit; void *context; };
@@ -364,7 +394,10 @@ static bool visit_inner(void *context, const struct heap_block *block)
 
 bool heap_each(const struct heap *heap, heap_visit *visit, void *context)
 {
-    return heap->operations->each(heap, visit_inner, &(struct inner_walk) { heap, visit, context });
+    lock(lock_of(heap));
+    bool whole = heap->operations->each(heap, visit_inner, &(struct inner_walk) { heap, visit, context });
+    unlock(lock_of(heap));
+    return whole;
 }
 
 static const char *check_borders(const struct heap *heap)
@@ -388,12 +421,16 @@ static const char *check_counters(const struct heap *heap, const struct heap_sur
 
 static bool rests_on_parent(const struct heap *heap)
 {
+    struct heap *parent = heap->parent;
     void *chunk;
-    return !find_chunk(heap->parent, (void *)heap->base, &chunk)
-           && (uintptr_t)chunk + heap->parent->operations->size_of(heap->parent, chunk) >= heap->limit;
+    lock(&parent->lock);
+    bool rests = !find_chunk(parent, (void *)heap->base, &chunk)
+                 && (uintptr_t)chunk + parent->operations->size_of(parent, chunk) >= heap->limit;
+    unlock(&parent->lock);
+    return rests;
 }
 
-const char *heap_check(const struct heap *heap)
+static const char *check_locked(const struct heap *heap)
 {
     const char *broken = check_borders(heap);
     if (!broken && heap->parent && !rests_on_parent(heap))
@@ -402,18 +439,26 @@ const char *heap_check(const struct heap *heap)
         broken = heap->operations->check(heap);
     if (broken)
         return broken;
-    struct heap_survey survey = heap_survey(heap);
+    struct heap_survey survey = survey_locked(heap);
     return survey.broken ? survey.broken : check_counters(heap, &survey);
+}
+
+const char *heap_check(const struct heap *heap)
+{
+    lock(lock_of(heap));
+    const char *broken = check_locked(heap);
+    unlock(lock_of(heap));
+    return broken;
 }
 
 const char *heaps_check(void)
 {
-    for (const struct heap *heap = heaps.first; heap; heap = heap->next) {
-        const char *broken = heap_check(heap);
-        if (broken)
-            return broken;
-    }
-    return NULL;
+    const char *broken = NULL;
+    lock(&heaps.lock);
+    for (const struct heap *heap = heaps.first; heap && !broken; heap = heap->next)
+        broken = heap_check(heap);
+    unlock(&heaps.lock);
+    return broken;
 }
 
 /* --- the kernel's ---------------------------------------------------------------------------------------------------- */

@@ -129,10 +129,11 @@ void heap_free(struct heap *heap, void *memory);
 /* Where the code goes on that asked for this payload; NULL when the heap does not record that. */
 const void *heap_caller(const struct heap *heap, void *memory);
 
-/* Why `memory` is no payload that the kind has handed out, or NULL if it is one. */
+/* Why `memory` is no payload that the kind has handed out, or NULL if it is one. With the lock held. */
 const char *heap_refusal(const struct heap *heap, const void *memory);
 
-/* As the kind's own `each`, but about the payloads that callers have: those inside redzones. */
+/* As the kind's own `each`, but about the payloads that callers have: those inside redzones. The lock is held meanwhile, so
+ * `visit` must not come back to the heap. */
 bool heap_each(const struct heap *heap, heap_visit *visit, void *context);
 
 /* What walking the arena finds: [0] about used chunks, [1] about free ones. */

@@ -21,7 +21,6 @@
 
 static uint64_t number_of(const struct heap *heap, uintptr_t address) { return (address - heap->start) >> PAGE_SHIFT; }
 static uintptr_t address_of(const struct heap *heap, uint64_t page) { return heap->start + (page << PAGE_SHIFT); }
-static uint64_t pages_for(size_t size) { return align_up(size, PAGE_SIZE) >> PAGE_SHIFT; }
 
 /* --- the records ----------------------------------------------------------------------------------------------------- */
 
@@ -106,7 +105,7 @@ static uint64_t find(const struct heap *heap, const struct heap_runs *runs, uint
 
 uintptr_t heap_runs_alloc(struct heap *heap, struct heap_runs *runs, size_t size, size_t align, uint64_t owner)
 {
-    uint64_t count = pages_for(size) + runs->guard, page = find(heap, runs, count, align);
+    uint64_t count = bytes_to_pages(size) + runs->guard, page = find(heap, runs, count, align);
     if (page == runs->count || !make_known(heap, runs, page + count))
         return 0;
     uintptr_t first = address_of(heap, page);
@@ -142,7 +141,7 @@ static bool lengthen(struct heap *heap, struct heap_runs *runs, uint64_t page, u
 
 bool heap_runs_resize(struct heap *heap, struct heap_runs *runs, uintptr_t first, size_t size)
 {
-    uint64_t page = number_of(heap, first), old = runs->pages[page].count, count = pages_for(size) + runs->guard;
+    uint64_t page = number_of(heap, first), old = runs->pages[page].count, count = bytes_to_pages(size) + runs->guard;
     if (count > old)
         return lengthen(heap, runs, page, count);
     if (count < old) {

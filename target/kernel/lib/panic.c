@@ -2,6 +2,7 @@
 
 #include "lib/panic.h"
 #include "arch/cpu.h"
+#include "arch/interrupts.h"
 #include "arch/probe.h"
 #include "arch/trap.h"
 #include "lib/format.h"
@@ -24,6 +25,7 @@ void panic(const char *pattern, ...)
     va_end(arguments);
 
     probe_caught_panic(text);
+    interrupts_disable();       /* nothing goes on behind it */
     if (depth++)                /* panicked while reporting a panic: the words only, nothing that could fail again */
         print("panic again: %s\n", text);
     else {

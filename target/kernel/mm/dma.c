@@ -35,7 +35,6 @@ void dma_init(void)
         panic("dma: no memory for the cache of records");
 }
 
-static uint64_t frames_of(uint64_t size) { return align_up(size, PAGE_SIZE) >> PAGE_SHIFT; }
 static bool is_power(uint64_t value) { return value && !(value & (value - 1)); }
 
 static void insist_on_sense(uint64_t size, uint64_t align, uint64_t boundary)
@@ -49,7 +48,7 @@ static void insist_on_sense(uint64_t size, uint64_t align, uint64_t boundary)
 static struct pmm_wish wish_of(const struct dma_buffer *buffer)
 {
     return (struct pmm_wish) {
-        .count = frames_of(buffer->size), .align = buffer->align > PAGE_SIZE ? buffer->align >> PAGE_SHIFT : 1,
+        .count = bytes_to_pages(buffer->size), .align = buffer->align > PAGE_SIZE ? buffer->align >> PAGE_SHIFT : 1,
         .below = buffer->limit >> PAGE_SHIFT, .boundary = buffer->boundary >> PAGE_SHIFT,
     };
 }
@@ -74,14 +73,14 @@ static bool equip(struct dma_buffer *buffer)
     if (first == NO_FRAME)
         return false;
     buffer->physical = first << PAGE_SHIFT;
-    buffer->address = vm_reserve(buffer->size, VM_DMA, buffer->name);
-    if (buffer->address && vm_commit_frames(buffer->address, first, wish.count, RIGHTS_RW)) {
+    buffer->address = vm_reserve(&kernel_space, buffer->size, VM_DMA, buffer->name);
+    if (buffer->address && vm_commit_frames(&kernel_space, buffer->address, first, wish.count, RIGHTS_RW)) {
         for (uint64_t i = 0; i < wish.count; i++)
             page_own(first + i, PAGE_DMA, (uint64_t)buffer);
         return true;
     }
     if (buffer->address)
-        vm_release(buffer->address);
+        vm_release(&kernel_space, buffer->address);
     pmm_free_run(first, wish.count);
     return false;
 }
@@ -119,7 +118,7 @@ void dma_free(struct dma_buffer *buffer)
     unlock(&dma.lock);
     if (!found)
         panic("dma: free of %p refused: no buffer has its record there", (void *)buffer);
-    vm_release(buffer->address);        /* the frames go back with their pages */
+    vm_release(&kernel_space, buffer->address);        /* the frames go back with their pages */
     cache_free(dma.records, buffer);
 }
 
@@ -136,14 +135,14 @@ static const char *check_buffer(const struct dma_buffer *buffer)
     for (uint64_t offset = 0; offset < buffer->size; offset += PAGE_SIZE) {
         if (!pmm_is_used((buffer->physical + offset) >> PAGE_SHIFT))
             return "the buffer's frames are used";
-        struct translation found = page_translate(buffer->address + offset);
+        struct translation found = page_translate(&kernel_space, buffer->address + offset);
         if (!found.mapped || found.physical != buffer->physical + offset)
             return "the buffer's pages show its frames, one after the other";
     }
     return NULL;
 }
 
-const char *dma_check(void)
+static const char *check_locked(void)
 {
     uint64_t left = dma.count;
     for (const struct dma_buffer *buffer = dma.first; buffer; buffer = buffer->next) {
@@ -154,4 +153,12 @@ const char *dma_check(void)
             return broken;
     }
     return left ? "count == length of the list" : NULL;
+}
+
+const char *dma_check(void)
+{
+    lock(&dma.lock);
+    const char *broken = check_locked();
+    unlock(&dma.lock);
+    return broken;
 }

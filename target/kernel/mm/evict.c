@@ -9,7 +9,7 @@
  *  3. Claiming comes first, so that no copy lands inside the run.
  *  4. The way from a frame to its page is in its record (mm/page.h); a kernel without records looks through its ranges.
  *
- * Locks: vm's for each page that moves, the manager's inside. Between two steps everything is intact. */
+ * Locks: the address space's for each page that moves, the manager's apart from it. Between two steps everything is intact. */
 
 #include "mm/evict.h"
 
@@ -48,11 +48,13 @@ static void give_back(uint64_t first, const uint64_t *ours, uint64_t count)
 /* Moves whoever has `frame` to another one. The frame is ours then. */
 static bool move_away(uint64_t frame)
 {
-    uint64_t page = vm_page_with_frame(frame), to = page ? pmm_alloc() : NO_FRAME;
+    uint64_t page = vm_page_with_frame(&kernel_space, frame), to = page ? pmm_alloc() : NO_FRAME;
     if (to == NO_FRAME)
         return false;
-    vm_move_page(page, to);
-    return true;
+    if (vm_move_page(&kernel_space, page, frame, to))
+        return true;
+    pmm_free(to);
+    return false;
 }
 
 /* Makes all of the run ours, or nothing. `ours` has room for a bit for each of its frames, all 0. */
@@ -83,7 +85,7 @@ uint64_t evict_run(const struct pmm_wish *wish, uint64_t *moved)
     uint64_t *ours = kcalloc(bits_words(wish->count), sizeof(uint64_t)), first = NO_FRAME;
     if (candidates.bits && ours) {
         pmm_each_free(note_free, &candidates);
-        vm_each_movable(note_movable, &candidates);
+        vm_each_movable(&kernel_space, note_movable, &candidates);
         first = lowest_run(&candidates, wish);
         if (first != NO_FRAME && !clear_run(first, wish->count, ours, moved))
             first = NO_FRAME;

@@ -11,13 +11,15 @@
  *     order > 0 => type >= PAGE_ALLOCATED, and the same order in all frames of f's block: those whose numbers agree with f
  *                  above the lowest `order` bits. So a block that is freed as something smaller leaves a trace
  *
- * Lock: the manager's for free, allocated and order; the taker's own for the rest. */
+ * Lock: that of the manager that serves. page_leave_pool alone takes none: it changes one byte, and whoever reads meanwhile
+ * sees the frame as the pool's or as somebody's. */
 
 #include "mm/page.h"
 
 #include "boot/memory_map.h"
 #include "lib/bits.h"
 #include "mm/early.h"
+#include "mm/pmm_manager.h"
 
 const char *page_type_name(unsigned type)
 {
@@ -57,9 +59,23 @@ void pages_allocated(uint64_t first, uint64_t count)
 
 void page_own(uint64_t frame, enum page_type type, uint64_t owner)
 {
+    lock(&pmm_manager->common->lock);
     pages[frame].type = (uint8_t)type;
     pages[frame].owner = owner;
+    unlock(&pmm_manager->common->lock);
 }
+
+struct page page_of(uint64_t frame)
+{
+    if (frame >= page_count)
+        return (struct page) { 0 };
+    lock(&pmm_manager->common->lock);
+    struct page page = pages[frame];
+    unlock(&pmm_manager->common->lock);
+    return page;
+}
+
+void page_leave_pool(uint64_t frame) { pages[frame].type = PAGE_ALLOCATED; }
 
 void pages_set_order(uint64_t first, unsigned order)
 {

@@ -32,13 +32,21 @@ extern struct page *pages;      /* pages[N] is about frame N */
 extern uint64_t page_count;
 
 void pages_init(uint64_t frames);
+
+/* With the lock of the physical manager held. */
 void pages_freed(uint64_t first, uint64_t count);
 void pages_allocated(uint64_t first, uint64_t count);
-void page_own(uint64_t frame, enum page_type type, uint64_t owner);
 void pages_set_order(uint64_t first, unsigned order);
 
 /* The first rule found broken, or NULL. `free` has a bit for each of `frames` frames. */
 const char *pages_check(const uint64_t *free, uint64_t frames);
+
+/* These take it themselves. */
+void page_own(uint64_t frame, enum page_type type, uint64_t owner);
+struct page page_of(uint64_t frame);        /* all 0 if there is no such frame */
+
+/* A frame of the pool is somebody's from now on. Waits for nobody. */
+void page_leave_pool(uint64_t frame);
 
 #else
 
@@ -46,6 +54,7 @@ static inline void pages_init(uint64_t frames) { (void)frames; }
 static inline void pages_freed(uint64_t first, uint64_t count) { (void)first; (void)count; }
 static inline void pages_allocated(uint64_t first, uint64_t count) { (void)first; (void)count; }
 static inline void page_own(uint64_t frame, enum page_type type, uint64_t owner) { (void)frame; (void)type; (void)owner; }
+static inline void page_leave_pool(uint64_t frame) { (void)frame; }
 static inline void pages_set_order(uint64_t first, unsigned order) { (void)first; (void)order; }
 static inline const char *pages_check(const uint64_t *free, uint64_t frames) { (void)free; (void)frames; return 0; }
 

@@ -1,4 +1,4 @@
-/* Knows the page tables of the kernel: 4 levels, level 4 at the root (SDM volume 3, 4.5).
+/* Knows page tables: 4 levels, level 4 at the root (SDM volume 3, 4.5).
  *
  * Theory
  *  1. Two things are mapped at boot: the image, section by section from the table image_sections, and all RAM at
@@ -11,21 +11,21 @@
  *  4. Write xor execute holds for memory, not only for addresses: text and rodata are read-only in the direct map too.
  *
  * Invariants
- *     cr3 == kernel_root, and its lower half is empty
+ *     cr3 == space.root, and its lower half is empty
  *     no entry has the user bit; no leaf is writable and executable
  *     every table is a used frame
  *     translate(DIRECT_MAP + p) == p for all RAM p; writable there <=> p is outside text and rodata; never executable
  *     translate(a) == image_to_phys(a) with its section's rights, for every a in image_sections
  *     the page below the boot stack is not mapped
  *
- * Lock: paging_lock, after vm's, before pmm's. */
+ * Lock: that of the address space, before pmm's. Booting takes none: nothing else runs. */
 
 #include "mm/paging.h"
 
 #include "arch/cpu.h"
-#include "arch/spinlock.h"
 #include "arch/x86.h"
 #include "boot/memory_map.h"
+#include "lib/panic.h"
 #include "lib/print.h"
 #include "lib/string.h"
 #include "mm/early.h"
@@ -42,9 +42,6 @@ const struct image_section image_sections[IMAGE_SECTIONS] = {
     /* one page left out: the guard */
     { "stack",  __stack_start,  __stack_end,  RIGHTS_RW },
 };
-
-static struct spinlock paging_lock = { .name = "paging" };
-static uint64_t kernel_root;    /* physical */
 
 /* --- entries --------------------------------------------------------------------------------------------------------- */
 
@@ -84,9 +81,9 @@ static uint64_t new_table(void)
 /* --- one address ----------------------------------------------------------------------------------------------------- */
 
 /* The entry that a leaf for `address` at `level` goes into. Creates the tables on the way; NULL when no frame is left. */
-static uint64_t *reach_entry(uint64_t address, unsigned level)
+static uint64_t *reach_entry(const struct address_space *space, uint64_t address, unsigned level)
 {
-    uint64_t *table = table_at(kernel_root);
+    uint64_t *table = table_at(space->root);
     for (unsigned at = ROOT_LEVEL; at > level; at--) {
         uint64_t *entry = &table[index_at(at, address)];
         if (!(*entry & ENTRY_PRESENT)) {
@@ -102,12 +99,12 @@ static uint64_t *reach_entry(uint64_t address, unsigned level)
     return &table[index_at(level, address)];
 }
 
-/* The leaf for `address` and its level, or NULL. Starts at cr3, so that fault reports work on the boot tables too. */
-static uint64_t *find_leaf(uint64_t address, unsigned *level)
+/* The leaf for `address` in the tables below `root`, and its level, or NULL. */
+static uint64_t *find_leaf(uint64_t root, uint64_t address, unsigned *level)
 {
     if (!is_canonical(address))
         return NULL;
-    uint64_t *table = table_at(address_in(read_cr3()));
+    uint64_t *table = table_at(root);
     for (*level = ROOT_LEVEL; ; --*level) {
         uint64_t *entry = &table[index_at(*level, address)];
         if (!(*entry & ENTRY_PRESENT))
@@ -118,9 +115,9 @@ static uint64_t *find_leaf(uint64_t address, unsigned *level)
     }
 }
 
-static bool map_leaf(uint64_t address, uint64_t physical, unsigned level, unsigned rights)
+static bool map_leaf(const struct address_space *space, uint64_t address, uint64_t physical, unsigned level, unsigned rights)
 {
-    uint64_t *entry = reach_entry(address, level);
+    uint64_t *entry = reach_entry(space, address, level);
     if (!entry)
         return false;
     if (*entry & ENTRY_PRESENT)
@@ -129,63 +126,102 @@ static bool map_leaf(uint64_t address, uint64_t physical, unsigned level, unsign
     return true;
 }
 
-bool page_map(uint64_t address, uint64_t physical, unsigned rights)
+bool page_map_locked(struct address_space *space, uint64_t address, uint64_t physical, unsigned rights)
 {
-    lock(&paging_lock);
-    bool mapped = map_leaf(address, physical, 1, rights);
-    unlock(&paging_lock);
-    return mapped;
+    return map_leaf(space, address, physical, 1, rights);
 }
 
-uint64_t page_unmap(uint64_t address)
+/* The entry of the 4-KiB page at `address`, or NULL. */
+static uint64_t *find_page(const struct address_space *space, uint64_t address)
 {
-    lock(&paging_lock);
     unsigned level;
-    uint64_t *leaf = find_leaf(address, &level);
-    uint64_t physical = 0;
-    if (leaf && level == 1) {
-        physical = address_in(*leaf);
-        *leaf = 0;
-        invalidate_page(address);
-    }
-    unlock(&paging_lock);
-    if (!physical)
-        panic("paging: unmap of 0x%lx refused: no 4-KiB page is mapped there", address);
+    uint64_t *leaf = find_leaf(space->root, address, &level);
+    return leaf && level == 1 ? leaf : NULL;
+}
+
+uint64_t page_unmap_locked(struct address_space *space, uint64_t address)
+{
+    uint64_t *leaf = find_page(space, address);
+    if (!leaf)
+        return 0;
+    uint64_t physical = address_in(*leaf);
+    *leaf = 0;
+    invalidate_page(address);
     return physical;
 }
 
-uint64_t page_remap(uint64_t address, uint64_t physical)
+uint64_t page_remap_locked(struct address_space *space, uint64_t address, uint64_t physical)
 {
-    lock(&paging_lock);
-    unsigned level;
-    uint64_t *leaf = find_leaf(address, &level);
-    uint64_t before = 0;
-    if (leaf && level == 1) {
-        before = address_in(*leaf);
-        *leaf = physical | (*leaf & ~ENTRY_ADDRESS);
-        invalidate_page(address);
-    }
-    unlock(&paging_lock);
-    if (!before)
-        panic("paging: remap of 0x%lx refused: no 4-KiB page is mapped there", address);
+    uint64_t *leaf = find_page(space, address);
+    if (!leaf)
+        return 0;
+    uint64_t before = address_in(*leaf);
+    *leaf = physical | (*leaf & ~ENTRY_ADDRESS);
+    invalidate_page(address);
     return before;
 }
 
-struct translation page_translate(uint64_t address)
+struct translation page_translate_locked(const struct address_space *space, uint64_t address)
 {
     unsigned level;
-    const uint64_t *leaf = find_leaf(address, &level);
+    const uint64_t *leaf = find_leaf(space->root, address, &level);
     if (!leaf)
         return (struct translation) { .mapped = false };
     uint64_t offset = address % size_at(level);
     return (struct translation) { true, align_down(address_in(*leaf), size_at(level)) + offset, size_at(level), rights_of(*leaf) };
 }
 
-uint64_t page_table_of(uint64_t address)
+bool page_map(struct address_space *space, uint64_t address, uint64_t physical, unsigned rights)
+{
+    lock(&space->lock);
+    bool taken = page_translate_locked(space, address).mapped;
+    bool mapped = !taken && page_map_locked(space, address, physical, rights);
+    unlock(&space->lock);
+    if (taken)
+        panic("paging: map of 0x%lx refused: a page is mapped there", address);
+    return mapped;
+}
+
+uint64_t page_unmap(struct address_space *space, uint64_t address)
+{
+    lock(&space->lock);
+    uint64_t physical = page_unmap_locked(space, address);
+    unlock(&space->lock);
+    if (!physical)
+        panic("paging: unmap of 0x%lx refused: no 4-KiB page is mapped there", address);
+    return physical;
+}
+
+uint64_t page_remap(struct address_space *space, uint64_t address, uint64_t physical)
+{
+    lock(&space->lock);
+    uint64_t before = page_remap_locked(space, address, physical);
+    unlock(&space->lock);
+    if (!before)
+        panic("paging: remap of 0x%lx refused: no 4-KiB page is mapped there", address);
+    return before;
+}
+
+struct translation page_translate(struct address_space *space, uint64_t address)
+{
+    lock(&space->lock);
+    struct translation found = page_translate_locked(space, address);
+    unlock(&space->lock);
+    return found;
+}
+
+uint64_t page_table_of(struct address_space *space, uint64_t address)
+{
+    lock(&space->lock);
+    const uint64_t *leaf = find_page(space, address);
+    unlock(&space->lock);
+    return leaf ? align_down((uint64_t)leaf - DIRECT_MAP, PAGE_SIZE) : 0;
+}
+
+bool page_is_mapped_now(uint64_t address)
 {
     unsigned level;
-    const uint64_t *leaf = find_leaf(address, &level);
-    return leaf && level == 1 ? align_down((uint64_t)leaf - DIRECT_MAP, PAGE_SIZE) : 0;
+    return find_leaf(address_in(read_cr3()), address, &level);
 }
 
 const char *rights_name(unsigned rights)
@@ -205,11 +241,11 @@ static unsigned largest_level(uint64_t address, uint64_t physical, uint64_t size
     return level;
 }
 
-static void map_range(uint64_t address, uint64_t physical, uint64_t size, unsigned rights)
+static void map_range(const struct address_space *space, uint64_t address, uint64_t physical, uint64_t size, unsigned rights)
 {
     while (size) {
         unsigned level = largest_level(address, physical, size);
-        if (!map_leaf(address, physical, level, rights))
+        if (!map_leaf(space, address, physical, level, rights))
             panic("paging: no frame left for a table");
         address += size_at(level);
         physical += size_at(level);
@@ -217,12 +253,12 @@ static void map_range(uint64_t address, uint64_t physical, uint64_t size, unsign
     }
 }
 
-static void map_image(void)
+static void map_image(const struct address_space *space)
 {
     for (unsigned i = 0; i < IMAGE_SECTIONS; i++) {
         const struct image_section *section = &image_sections[i];
         for (const char *page = section->start; page < section->end; page += PAGE_SIZE)
-            if (!map_leaf((uint64_t)page, image_to_phys(page), 1, section->rights))
+            if (!map_leaf(space, (uint64_t)page, image_to_phys(page), 1, section->rights))
                 panic("paging: no frame left for a table");
     }
 }
@@ -230,19 +266,21 @@ static void map_image(void)
 static uint64_t lesser(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 /* Text and rodata lie side by side, so a run of RAM falls into at most three pieces. */
-static void map_ram(uint64_t start, uint64_t end)
+static void map_ram(const struct address_space *space, uint64_t start, uint64_t end)
 {
     uint64_t read_only = image_to_phys(__text_start), read_only_end = image_to_phys(__rodata_end);
     while (start < end) {
         bool inside = start >= read_only && start < read_only_end;
         uint64_t piece_end = lesser(end, inside ? read_only_end : start < read_only ? read_only : end);
-        map_range(DIRECT_MAP + start, start, piece_end - start, inside ? RIGHTS_R : RIGHTS_RW);
+        map_range(space, DIRECT_MAP + start, start, piece_end - start, inside ? RIGHTS_R : RIGHTS_RW);
         start = piece_end;
     }
 }
 
-/* Calls `visit` for each run of RAM, in whole frames. Entries of RAM that touch make one run. */
-static bool for_each_ram_run(bool (*visit)(uint64_t start, uint64_t end))
+typedef bool ram_visit(const struct address_space *space, uint64_t start, uint64_t end);
+
+/* Calls `visit` for each run of RAM, in whole frames, until it returns false. Entries of RAM that touch make one run. */
+static bool for_each_ram_run(const struct address_space *space, ram_visit *visit)
 {
     for (uint64_t i = 0; i < boot_map_count;) {
         uint64_t start = boot_map[i].base, end = start;
@@ -250,27 +288,27 @@ static bool for_each_ram_run(bool (*visit)(uint64_t start, uint64_t end))
             end += boot_map[i++].length;
         if (end == start)
             i++;
-        else if (!visit(align_up(start, PAGE_SIZE), align_down(end, PAGE_SIZE)))
+        else if (!visit(space, align_up(start, PAGE_SIZE), align_down(end, PAGE_SIZE)))
             return false;
     }
     return true;
 }
 
-static bool map_ram_run(uint64_t start, uint64_t end)
+static bool map_ram_run(const struct address_space *space, uint64_t start, uint64_t end)
 {
-    map_ram(start, end);
+    map_ram(space, start, end);
     return true;
 }
 
-void paging_init(void)
+void paging_init(struct address_space *space)
 {
-    kernel_root = new_table();
-    if (!kernel_root)
+    space->root = new_table();
+    if (!space->root)
         panic("paging: no frame left for the root table");
-    map_image();
-    for_each_ram_run(map_ram_run);
-    write_cr3(kernel_root);
-    print("paging: root 0x%lx, direct map at 0x%lx, identity map gone\n", kernel_root, DIRECT_MAP);
+    map_image(space);
+    for_each_ram_run(space, map_ram_run);
+    write_cr3(space->root);
+    print("paging: root 0x%lx, direct map at 0x%lx, identity map gone\n", space->root, DIRECT_MAP);
 }
 
 /* --- check ----------------------------------------------------------------------------------------------------------- */
@@ -299,47 +337,55 @@ static const char *check_table(uint64_t physical, unsigned level)
     return NULL;
 }
 
-static bool grants(uint64_t address, uint64_t physical, unsigned rights)
+static bool grants(const struct address_space *space, uint64_t address, uint64_t physical, unsigned rights)
 {
-    struct translation found = page_translate(address);
+    struct translation found = page_translate_locked(space, address);
     if (!cpu_features.nx)
         rights |= RIGHTS_X;
     return found.mapped && found.physical == physical && found.rights == rights;
 }
 
-static bool image_is_mapped(void)
+static bool image_is_mapped(const struct address_space *space)
 {
     for (unsigned i = 0; i < IMAGE_SECTIONS; i++)
         for (const char *page = image_sections[i].start; page < image_sections[i].end; page += PAGE_SIZE)
-            if (!grants((uint64_t)page, image_to_phys(page), image_sections[i].rights))
+            if (!grants(space, (uint64_t)page, image_to_phys(page), image_sections[i].rights))
                 return false;
     return true;
 }
 
-static bool ram_run_is_mapped(uint64_t start, uint64_t end)
+static bool ram_run_is_mapped(const struct address_space *space, uint64_t start, uint64_t end)
 {
     while (start < end) {
         bool read_only = start >= image_to_phys(__text_start) && start < image_to_phys(__rodata_end);
-        if (!grants(DIRECT_MAP + start, start, read_only ? RIGHTS_R : RIGHTS_RW))
+        if (!grants(space, DIRECT_MAP + start, start, read_only ? RIGHTS_R : RIGHTS_RW))
             return false;
-        uint64_t page_size = page_translate(DIRECT_MAP + start).page_size;
+        uint64_t page_size = page_translate_locked(space, DIRECT_MAP + start).page_size;
         start = align_down(start, page_size) + page_size;
     }
     return true;
 }
 
-const char *paging_check(void)
+static const char *check_locked(const struct address_space *space)
 {
-    if (address_in(read_cr3()) != kernel_root)
-        return "cr3 == kernel_root";
-    const char *broken = check_table(kernel_root, ROOT_LEVEL);
+    if (address_in(read_cr3()) != space->root)
+        return "cr3 == space.root";
+    const char *broken = check_table(space->root, ROOT_LEVEL);
     if (broken)
         return broken;
-    if (!image_is_mapped())
+    if (!image_is_mapped(space))
         return "the image is mapped with its sections' rights";
-    if (!for_each_ram_run(ram_run_is_mapped))
+    if (!for_each_ram_run(space, ram_run_is_mapped))
         return "the direct map shows all RAM";
-    if (page_translate((uint64_t)__stack_start - PAGE_SIZE).mapped)
+    if (page_translate_locked(space, (uint64_t)__stack_start - PAGE_SIZE).mapped)
         return "the page below the boot stack is not mapped";
     return NULL;
+}
+
+const char *paging_check(struct address_space *space)
+{
+    lock(&space->lock);
+    const char *broken = check_locked(space);
+    unlock(&space->lock);
+    return broken;
 }

@@ -197,6 +197,8 @@ uint64_t pmm_alloc_contiguous(uint64_t count, uint64_t align)
 
 uint64_t pmm_alloc_block(unsigned order)
 {
+    if (order >= FRAME_NUMBER_BITS)
+        return NO_FRAME;
     uint64_t size = (uint64_t)1 << order, first = pmm_alloc_contiguous(size, size);
     if (first != NO_FRAME) {
         lock(&pmm_manager->common->lock);
@@ -261,7 +263,12 @@ void pmm_free_run(uint64_t first, uint64_t count)
 
 void pmm_free(uint64_t frame) { pmm_free_run(frame, 1); }
 
-void pmm_free_block(uint64_t first, unsigned order) { pmm_free_run(first, (uint64_t)1 << order); }
+void pmm_free_block(uint64_t first, unsigned order)
+{
+    if (order >= FRAME_NUMBER_BITS)
+        panic("pmm: free of a block of order %u refused: no block is that large", order);
+    pmm_free_run(first, (uint64_t)1 << order);
+}
 
 void pmm_add(uint64_t first, uint64_t count)
 {
@@ -286,16 +293,23 @@ static uint64_t end_of_ram_frames(void)
 
 bool pmm_is_used(uint64_t frame)
 {
-    return frame >= pmm_manager->common->frames || !are_allocatable(frame, 1) || !pmm_manager->is_free(frame);
+    if (frame >= pmm_manager->common->frames || !are_allocatable(frame, 1))
+        return true;
+    lock(&pmm_manager->common->lock);
+    bool free = pmm_manager->is_free(frame);
+    unlock(&pmm_manager->common->lock);
+    return !free;
 }
 
+/* Only `used` changes once the kernel is up, so the answer is of one moment without a lock if that is read once. */
 struct pmm_counts pmm_counts(void)
 {
     const struct pmm_common *common = pmm_manager->common;
-    return (struct pmm_counts) { common->frames, common->used, common->frames - common->used, common->reserved, common->usable };
+    uint64_t used = __atomic_load_n(&common->used, __ATOMIC_RELAXED);
+    return (struct pmm_counts) { common->frames, used, common->frames - used, common->reserved, common->usable };
 }
 
-const char *pmm_check(void)
+static const char *check_locked(void)
 {
     const struct pmm_common *common = pmm_manager->common;
     const char *broken = pmm_manager->check();
@@ -307,12 +321,20 @@ const char *pmm_check(void)
         return "reserved <= used <= frames";
     if (common->frames != end_of_ram_frames())
         return "frames reach to the end of RAM";
-    struct pmm_survey survey = pmm_survey();
+    struct pmm_survey survey = survey_free();
     if (survey.broken)
         return survey.broken;
     if (survey.free != common->frames - common->used)
         return "free frames held == frames - used";
     return pages_check(scratch, common->frames);
+}
+
+const char *pmm_check(void)
+{
+    lock(&pmm_manager->common->lock);
+    const char *broken = check_locked();
+    unlock(&pmm_manager->common->lock);
+    return broken;
 }
 
 /* --- boot ------------------------------------------------------------------------------------------------------------ */

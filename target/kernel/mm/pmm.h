@@ -31,6 +31,9 @@ struct pmm_wish {
 /* Orders of the blocks that the processor can map as one page. */
 enum { ORDER_4K = 0, ORDER_2M = 9, ORDER_1G = 18 };
 
+/* Physical addresses have 52 bits at the most (SDM volume 3, 4.1.4): so many of them number a frame. */
+enum { FRAME_NUMBER_BITS = 52 - PAGE_SHIFT };
+
 /* Takes all usable RAM of the boot map that nothing reserves. What mm/early.c handed out is taken over as used. */
 void pmm_init(void);
 
@@ -46,7 +49,7 @@ uint64_t pmm_alloc(void);
 uint64_t pmm_alloc_contiguous(uint64_t count, uint64_t align);
 uint64_t pmm_alloc_where(const struct pmm_wish *wish);
 
-/* A run of 2^order frames, aligned to its size. */
+/* A run of 2^order frames, aligned to its size. NO_FRAME for an order that no machine has room for. */
 uint64_t pmm_alloc_block(unsigned order);
 void pmm_free_block(uint64_t first, unsigned order);
 
@@ -74,7 +77,7 @@ enum pmm_zone { ZONE_ISA, ZONE_LOW, ZONE_HIGH, ZONES };
 /* Where they end, in frames. */
 #define ISA_END     ((uint64_t)1 << (24 - PAGE_SHIFT))
 #define LOW_END     ((uint64_t)1 << (32 - PAGE_SHIFT))
-#define HIGH_END    ((uint64_t)1 << (52 - PAGE_SHIFT))
+#define HIGH_END    ((uint64_t)1 << FRAME_NUMBER_BITS)
 
 struct pmm_zone_limits { const char *name; uint64_t first, end; };     /* frames */
 extern const struct pmm_zone_limits pmm_zones[ZONES];

@@ -1,8 +1,8 @@
 /* Knows how to have a frame at once.
  *
  * Theory
- *  1. An interrupt may come while the manager's lock is held, so a handler must not ask the manager: it would wait for
- *     itself. It takes from a small stock that others filled.
+ *  1. A manager may search for long, and its lock may be another processor's for as long. A handler of interrupts cannot
+ *     wait for either. It takes from a small stock that others filled.
  *  2. The stock is filled up to POOL_MAX whenever ordinary code finds it below POOL_RESERVE, so that a burst of
  *     POOL_RESERVE requests is served between two such moments.
  *
@@ -29,7 +29,7 @@ uint64_t pool_take(void)
     frame_pool.refused += frame == NO_FRAME;
     unlock(&frame_pool.lock);
     if (frame != NO_FRAME)
-        page_own(frame, PAGE_ALLOCATED, 0);
+        page_leave_pool(frame);
     return frame;
 }
 

@@ -20,8 +20,8 @@ static uint64_t chunks_end, frames_end;         /* where the committed part of e
 
 void ledger_init(void)
 {
-    uint64_t chunks = vm_reserve(CHUNKS_MAX * sizeof(*ledger.chunks), VM_DATA, "ledger-chunks");
-    uint64_t frames = vm_reserve(pmm_counts().usable * sizeof(*ledger.frames), VM_DATA, "ledger-frames");
+    uint64_t chunks = vm_reserve(&kernel_space, CHUNKS_MAX * sizeof(*ledger.chunks), VM_DATA, "ledger-chunks");
+    uint64_t frames = vm_reserve(&kernel_space, pmm_counts().usable * sizeof(*ledger.frames), VM_DATA, "ledger-frames");
     if (!chunks || !frames)
         panic("ledger: no room");
     ledger.chunks = (struct ledger_chunk *)chunks;
@@ -33,7 +33,7 @@ void ledger_init(void)
 static bool make_room(uint64_t *committed_end, const void *needed_end)
 {
     for (; *committed_end < (uint64_t)needed_end; *committed_end += PAGE_SIZE)
-        if (!vm_commit(*committed_end, PAGE_SIZE, RIGHTS_RW))
+        if (!vm_commit(&kernel_space, *committed_end, PAGE_SIZE, RIGHTS_RW))
             return false;
     return true;
 }

@@ -94,7 +94,7 @@ static void report_ledger(void)
 
 static void report_vm(void)
 {
-    for (const struct vm_region *region = kernel_vm.first; region; region = region->next)
+    for (const struct vm_region *region = kernel_space.regions.first; region; region = region->next)
         print("report vm base=0x%lx size=0x%lx committed=%lu name=%s kind=%s\n", region->base, region->size,
               region->committed, region->name, vm_kind_name(region->kind));
 }

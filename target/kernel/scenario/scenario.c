@@ -64,9 +64,12 @@ static struct wishes read_command_line(void)
 
 struct check { const char *manager; const char *(*run)(void); };
 
+static const char *check_paging(void) { return paging_check(&kernel_space); }
+static const char *check_vm(void) { return vm_check(&kernel_space); }
+
 /* The frames first: all others rest on them. */
 static const struct check checks[] = {
-    { "pmm", pmm_check }, { "paging", paging_check }, { "vm", vm_check }, { "heap", heaps_check },
+    { "pmm", pmm_check }, { "paging", check_paging }, { "vm", check_vm }, { "heap", heaps_check },
     { "dma", dma_check }, { "pool", pool_check }, { "physmap", physmap_check },
 };
 

@@ -62,16 +62,17 @@ static void use_frames(void)
 /* One range wholly committed, one in part (some of that read-only), one not at all, and a gap where one was. */
 static void use_ranges(void)
 {
-    uint64_t whole = vm_reserve(4 * PAGE_SIZE, VM_DATA, "whole");
-    uint64_t gone = vm_reserve(32 * PAGE_SIZE, VM_DATA, "gone");
-    uint64_t part = vm_reserve(64 * PAGE_SIZE, VM_DATA, "part");
-    uint64_t bare = vm_reserve(1 << 30, VM_DATA, "bare");
+    uint64_t whole = vm_reserve(&kernel_space, 4 * PAGE_SIZE, VM_DATA, "whole");
+    uint64_t gone = vm_reserve(&kernel_space, 32 * PAGE_SIZE, VM_DATA, "gone");
+    uint64_t part = vm_reserve(&kernel_space, 64 * PAGE_SIZE, VM_DATA, "part");
+    uint64_t bare = vm_reserve(&kernel_space, 1 << 30, VM_DATA, "bare");
     must(whole && gone && part && bare);
-    must(vm_commit(whole, 4 * PAGE_SIZE, RIGHTS_RW));
-    must(vm_commit(gone, 32 * PAGE_SIZE, RIGHTS_RW));
-    must(vm_commit(part + 8 * PAGE_SIZE, 3 * PAGE_SIZE, RIGHTS_R) && vm_commit(part + 40 * PAGE_SIZE, PAGE_SIZE, RIGHTS_RW));
+    must(vm_commit(&kernel_space, whole, 4 * PAGE_SIZE, RIGHTS_RW));
+    must(vm_commit(&kernel_space, gone, 32 * PAGE_SIZE, RIGHTS_RW));
+    must(vm_commit(&kernel_space, part + 8 * PAGE_SIZE, 3 * PAGE_SIZE, RIGHTS_R));
+    must(vm_commit(&kernel_space, part + 40 * PAGE_SIZE, PAGE_SIZE, RIGHTS_RW));
     memset((void *)whole, 0x5a, 4 * PAGE_SIZE);
-    vm_release(gone);
+    vm_release(&kernel_space, gone);
 }
 
 void workload(void)
@@ -139,15 +140,15 @@ static void churn_range(void)
 {
     uint64_t *slot = &churn_ranges[random_below(CHURN_RANGES)];
     if (*slot) {
-        vm_release(*slot);
+        vm_release(&kernel_space, *slot);
         *slot = 0;
         return;
     }
     uint64_t size = (1 + random_below(16)) * PAGE_SIZE;
-    uint64_t base = vm_reserve(size, VM_DATA, "churn");
-    must(base && vm_commit(base, size, RIGHTS_RW));
+    uint64_t base = vm_reserve(&kernel_space, size, VM_DATA, "churn");
+    must(base && vm_commit(&kernel_space, base, size, RIGHTS_RW));
     if (random_below(2))
-        vm_decommit(base, PAGE_SIZE);
+        vm_decommit(&kernel_space, base, PAGE_SIZE);
     *slot = base;
 }
 

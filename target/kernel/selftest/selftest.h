@@ -10,6 +10,11 @@
         } \
     } while (0)
 
+/* More pages, or bytes, than any machine has. As pages they are, in bytes, more than 64 bits can say: shifted, they would
+ * leave none, none, one and less than all. */
+#define ABSURD_COUNTS { (uint64_t)1 << 63, (uint64_t)1 << 52, ((uint64_t)1 << 52) + 1, UINT64_MAX }
+enum { ABSURDS = 4 };
+
 /* Notes why the test under way failed. The first reason counts. */
 void selftest_failed(const char *why, const char *file, int line);
 
@@ -27,26 +32,32 @@ void test_tree_check(void);
 void test_cpu(void);
 void test_panic(void);
 void test_lock(void);
+void test_lock_interrupts(void);
+void test_lookups(void);
 void test_pmm_wish(void);
 void test_pmm_random(void);
 void test_pmm_exhaust(void);
 void test_pmm_runs(void);
 void test_pmm_refuses(void);
+void test_pmm_counts(void);
 void test_pmm_check(void);
 void test_physmap(void);
 void test_physmap_random(void);
 void test_acpi(void);
 void test_dma(void);
 void test_dma_refuses(void);
+void test_dma_counts(void);
 void test_dma_check(void);
 void test_evict(void);
 void test_pool(void);
 void test_image_rights(void);
 void test_direct_map(void);
 void test_page_rights(void);
+void test_page_refuses(void);
 void test_paging_check(void);
 void test_vm_ranges(void);
 void test_vm_refuses(void);
+void test_vm_counts(void);
 void test_vm_check(void);
 void test_out_of_memory(void);
 void test_heap_interface(void);
@@ -82,6 +93,7 @@ void test_heap_aligns(void);
 void test_heap_resizes(void);
 void test_heap_exhausts(void);
 void test_heap_refuses(void);
+void test_heap_counts(void);
 void test_heap_callers(void);
 void test_heap_redzone(void);
 void test_heap_poison(void);

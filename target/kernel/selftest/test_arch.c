@@ -1,9 +1,9 @@
-/* Knows which protections must be on, and what a panic and a lock must do. */
+/* Knows which protections must be on, and what a panic must do. */
 
 #include "arch/cpu.h"
 #include "arch/probe.h"
-#include "arch/spinlock.h"
 #include "arch/x86.h"
+#include "lib/panic.h"
 #include "lib/string.h"
 #include "selftest/selftest.h"
 
@@ -22,19 +22,4 @@ static void panic_with(void *text) { panic("%s", (const char *)text); }
 void test_panic(void)
 {
     EXPECT(probe_panics(panic_with, "a reason") && strcmp(probe_panic_text, "a reason") == 0);
-}
-
-/* --- locks ----------------------------------------------------------------------------------------------------------- */
-
-static void take(void *spinlock) { lock(spinlock); }
-static void give_back(void *spinlock) { unlock(spinlock); }
-
-void test_lock(void)
-{
-    struct spinlock spinlock = { .name = "test" };
-    EXPECT(probe_panics(give_back, &spinlock));
-    take(&spinlock);
-    EXPECT(spinlock.locked == 1 && probe_panics(take, &spinlock));
-    give_back(&spinlock);
-    EXPECT(spinlock.locked == 0);
 }

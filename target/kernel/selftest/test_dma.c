@@ -16,8 +16,8 @@ enum { KIB = 1 << 10, MIB = 1 << 20 };
 
 static bool suits(const struct dma_buffer *buffer)
 {
-    return buffer && dma_check() == NULL && page_translate(buffer->address).physical == buffer->physical
-        && page_translate(buffer->address + buffer->size - 1).physical == buffer->physical + buffer->size - 1;
+    return buffer && dma_check() == NULL && page_translate(&kernel_space, buffer->address).physical == buffer->physical
+        && page_translate(&kernel_space, buffer->address + buffer->size - 1).physical == buffer->physical + buffer->size - 1;
 }
 
 enum { BUFFERS = 24 };
@@ -63,6 +63,15 @@ void test_dma_refuses(void)
     EXPECT(probe_panics(alloc_bounded, (void *)(4 * KIB)) && probe_panics(alloc_bounded, (void *)(12 * KIB)));
 }
 
+void test_dma_counts(void)
+{
+    static const uint64_t counts[ABSURDS] = ABSURD_COUNTS;
+    uint64_t count = dma.count;
+    for (unsigned i = 0; i < ABSURDS; i++)
+        EXPECT(dma_alloc(counts[i], 1, 0, 0, "test") == NULL && dma_alloc(counts[i], 64 * KIB, 16 * MIB, 0, "test") == NULL);
+    EXPECT(dma.count == count);
+}
+
 static bool finds_changed(uint64_t *field, uint64_t value, const char *rule)
 {
     uint64_t saved = *field;
@@ -97,12 +106,12 @@ static bool is_hole(uint64_t index) { return index % HOLE_EVERY == 0 && index < 
 /* Every frame that is free goes into one large range; each page bears its number. Then some go back, far from each other. */
 static bool fill_memory(void)
 {
-    area = vm_reserve(pmm_counts().frames * PAGE_SIZE, VM_DATA, "test");
-    for (area_pages = 0; area && vm_commit(area + area_pages * PAGE_SIZE, PAGE_SIZE, RIGHTS_RW); area_pages++)
+    area = vm_reserve(&kernel_space, pmm_counts().frames * PAGE_SIZE, VM_DATA, "test");
+    for (area_pages = 0; area && vm_commit(&kernel_space, area + area_pages * PAGE_SIZE, PAGE_SIZE, RIGHTS_RW); area_pages++)
         page_at(area_pages)[0] = page_at(area_pages)[511] = area_pages;
     for (uint64_t i = 0; i < area_pages; i++)
         if (is_hole(i))
-            vm_decommit((uint64_t)page_at(i), PAGE_SIZE);
+            vm_decommit(&kernel_space, (uint64_t)page_at(i), PAGE_SIZE);
     return area && area_pages > HOLE_EVERY * HOLES;
 }
 
@@ -124,14 +133,14 @@ void test_evict(void)
     struct dma_buffer *any = dma_alloc(RUN * PAGE_SIZE, 1, 0, 0, "test");
     EXPECT(suits(any) && dma.moved > moved);
     struct dma_buffer *low = dma_alloc(RUN * PAGE_SIZE, 64 * KIB, 16 * MIB, 64 * KIB, "test");
-    EXPECT(suits(low) && vm_check() == NULL && pmm_check() == NULL);
+    EXPECT(suits(low) && vm_check(&kernel_space) == NULL && pmm_check() == NULL);
     memset((void *)low->address, 0xa5, low->size);
     EXPECT(is_memory_intact());
     EXPECT(dma_alloc((HOLES + 1) * PAGE_SIZE, 1, 0, 0, "test") == NULL);        /* more than there is */
-    EXPECT(is_memory_intact() && vm_check() == NULL && pmm_check() == NULL);
+    EXPECT(is_memory_intact() && vm_check(&kernel_space) == NULL && pmm_check() == NULL);
     dma_free(any);
     dma_free(low);
-    vm_release(area);
+    vm_release(&kernel_space, area);
 }
 
 /* --- the pool -------------------------------------------------------------------------------------------------------- */

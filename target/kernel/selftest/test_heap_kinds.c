@@ -305,6 +305,23 @@ void test_heap_refuses(void)
     end();
 }
 
+void test_heap_counts(void)
+{
+    static const uint64_t counts[ABSURDS] = ABSURD_COUNTS;
+    static union any_heap child;
+    EXPECT(begin(LIMIT) && take(&shadows[0], 100));
+    uint64_t used = subject.used_chunks;
+    for (unsigned i = 0; i < ABSURDS; i++) {
+        EXPECT(!heap_alloc(&subject.heap, counts[i]) && !heap_alloc_aligned(&subject.heap, counts[i], PAGE_SIZE));
+        EXPECT(!heap_calloc(&subject.heap, counts[i], PAGE_SIZE) && !heap_calloc(&subject.heap, PAGE_SIZE, counts[i]));
+        EXPECT(!heap_realloc(&subject.heap, shadows[0].memory, counts[i]));
+        EXPECT(!heap_init_chained(&child.heap, tested_heap, &subject.heap, "child", counts[i]));
+    }
+    EXPECT(!heap_init(&child.heap, tested_heap, &heap_supply_system, "child", SIZE_MAX));
+    EXPECT(subject.used_chunks == used && give_back_all() && is_intact_heap());
+    end();
+}
+
 /* --- callers --------------------------------------------------------------------------------------------------------- */
 
 /* The calls are followed by something, so that each returns to the function that it stands in. */

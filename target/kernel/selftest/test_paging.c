@@ -61,9 +61,9 @@ void test_direct_map(void)
     EXPECT(grants(alias((void *)text_return()), with_nx("r--", "r-x")));
     EXPECT(grants(alias(&rodata_return), with_nx("r--", "r-x")));
     EXPECT(grants(alias(&data_return), with_nx("rw-", "rwx")));
-    EXPECT(page_translate(DIRECT_MAP + 0x1000).physical == 0x1000);
+    EXPECT(page_translate(&kernel_space, DIRECT_MAP + 0x1000).physical == 0x1000);
 
-    EXPECT(!page_translate(0x0000800000001000).mapped);                 /* not canonical */
+    EXPECT(!page_translate(&kernel_space, 0x0000800000001000).mapped);  /* not canonical */
     EXPECT(grants(0x1000, "---") && grants(0x100000, "---"));           /* no identity map */
     EXPECT(grants(DIRECT_MAP + 0xa0000, "---"));                        /* video memory is not RAM */
     for (uint64_t i = 0; i < boot_map_count; i++) {
@@ -78,23 +78,44 @@ void test_direct_map(void)
 
 static bool page_grants(uint64_t page, unsigned rights, const char *wanted)
 {
-    if (!vm_commit(page, PAGE_SIZE, RIGHTS_RW))
+    if (!vm_commit(&kernel_space, page, PAGE_SIZE, RIGHTS_RW))
         return false;
     memset((void *)page, RETURN_INSTRUCTION, PAGE_SIZE);
-    uint64_t physical = page_unmap(page);
-    bool right = grants(page, "---") && page_map(page, physical, rights)
-              && page_translate(page + 5).physical == physical + 5 && grants(page, wanted);
-    vm_decommit(page, PAGE_SIZE);
+    uint64_t physical = page_unmap(&kernel_space, page);
+    bool right = grants(page, "---") && page_map(&kernel_space, page, physical, rights)
+              && page_translate(&kernel_space, page + 5).physical == physical + 5 && grants(page, wanted);
+    vm_decommit(&kernel_space, page, PAGE_SIZE);
     return right && grants(page, "---");
 }
 
 void test_page_rights(void)
 {
-    uint64_t page = vm_reserve(PAGE_SIZE, VM_DATA, "test");
+    uint64_t page = vm_reserve(&kernel_space, PAGE_SIZE, VM_DATA, "test");
     EXPECT(page_grants(page, RIGHTS_R, with_nx("r--", "r-x")));
     EXPECT(page_grants(page, RIGHTS_RW, with_nx("rw-", "rwx")));
     EXPECT(page_grants(page, RIGHTS_RX, "r-x"));
-    vm_release(page);
+    vm_release(&kernel_space, page);
+}
+
+static void map_again(void *page) { page_map(&kernel_space, (uint64_t)page, 0, RIGHTS_R); }
+static void unmap(void *page) { page_unmap(&kernel_space, (uint64_t)page); }
+static void remap(void *page) { page_remap(&kernel_space, (uint64_t)page, 0); }
+
+/* RAM behind the image: pages of the direct map are large there. */
+#define IN_LARGE_PAGE (DIRECT_MAP + ((uint64_t)4 << 20) + PAGE_SIZE)
+
+static bool refuses(void (*operation)(void *), uint64_t page)
+{
+    return probe_panics(operation, (void *)page) && !kernel_space.lock.locked;
+}
+
+void test_page_refuses(void)
+{
+    uint64_t page = vm_reserve(&kernel_space, PAGE_SIZE, VM_DATA, "test");
+    EXPECT(refuses(unmap, page) && refuses(remap, page));
+    EXPECT(vm_commit(&kernel_space, page, PAGE_SIZE, RIGHTS_RW) && refuses(map_again, page));
+    EXPECT(refuses(map_again, IN_LARGE_PAGE) && refuses(unmap, IN_LARGE_PAGE) && refuses(remap, IN_LARGE_PAGE));
+    vm_release(&kernel_space, page);
 }
 
 /* --- the check fires ------------------------------------------------------------------------------------------------- */
@@ -115,7 +136,7 @@ static bool finds_changed(uint64_t *entry, uint64_t value, const char *rule)
 {
     uint64_t saved = *entry;
     *entry = value;
-    const char *broken = paging_check();
+    const char *broken = paging_check(&kernel_space);
     *entry = saved;
     write_cr3(read_cr3());
     return broken && strcmp(broken, rule) == 0;

@@ -302,3 +302,28 @@ void test_pmm_refuses(void)
     EXPECT(refuses(alloc_aligned, 0) && refuses(alloc_aligned, 3));
     EXPECT(refuses(alloc_bounded, 2) && refuses(alloc_bounded, 5));
 }
+
+/* --- counts that no machine has -------------------------------------------------------------------------------------- */
+
+struct run { uint64_t first, count; };
+
+static void free_run(void *run) { pmm_free_run(((const struct run *)run)->first, ((const struct run *)run)->count); }
+static void free_block(void *order) { pmm_free_block(1, (unsigned)(uint64_t)order); }
+
+void test_pmm_counts(void)
+{
+    static const uint64_t counts[ABSURDS] = ABSURD_COUNTS;
+    static const unsigned orders[] = { FRAME_NUMBER_BITS, 52, 63, 64, 65, 128 };
+    uint64_t used = pmm_counts().used, frame = pmm_alloc();
+    EXPECT(frame != NO_FRAME);
+    for (unsigned i = 0; i < ABSURDS; i++) {
+        struct run run = { frame, counts[i] };
+        EXPECT(pmm_alloc_contiguous(counts[i], 1) == NO_FRAME && pmm_alloc_contiguous(counts[i], 512) == NO_FRAME);
+        EXPECT(pmm_alloc_where(&(struct pmm_wish) { .count = counts[i], .align = 1, .below = frame + 1 }) == NO_FRAME);
+        EXPECT(!pmm_claim(frame + 1, counts[i]) && probe_panics(free_run, &run) && !pmm_manager->common->lock.locked);
+    }
+    for (unsigned i = 0; i < sizeof(orders) / sizeof(*orders); i++)
+        EXPECT(pmm_alloc_block(orders[i]) == NO_FRAME && refuses(free_block, orders[i]));
+    EXPECT(pmm_counts().used == used + 1);
+    pmm_free(frame);
+}
