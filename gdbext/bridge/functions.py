@@ -47,7 +47,11 @@ _FUNCTIONS: dict[str, Callable[[Session, int], int | str]] = {"v2p": v2p, "p2v":
 
 def answer(name: str, argument: gdb.Value) -> str | gdb.Value:
     """The value of a function for an address."""
-    result = _FUNCTIONS[name](new_session(), number(argument, str(argument)))
+    try:
+        address = number(argument, str(argument))
+    except gdb.error as error:
+        raise UsageError(f"the address cannot be evaluated: {error}") from error
+    result = _FUNCTIONS[name](new_session(), address)
     if isinstance(result, str):
         return result
     return gdb.Value(result).cast(gdb.selected_inferior().architecture().integer_type(64, False))

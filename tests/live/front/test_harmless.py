@@ -183,6 +183,8 @@ def test_functions_in_expressions(session):
     assert value("$_memcheck_findings") == "0x0"
     with pytest.raises(CommandFailed, match="not present"):
         value("$v2p(0x1234)")
+    with pytest.raises(CommandFailed, match=r"\$v2p: the address cannot be evaluated: .* 0x1234"):
+        value("$v2p(*(long *)0x1234)")
 
 
 @pytest.mark.parametrize("expression", ["kmalloc(16)", "pmm.used = 0", "pmm.hint++"])
