@@ -14,7 +14,7 @@ from gdbext.checks.heaps.chunks import heap_rules, report_unread_heap
 from gdbext.checks.heaps.heap_map import HeapMap, heap_map
 from gdbext.checks.heaps.leaks import LEAK_RULES, FoundLeaks, LeakInputs, Leaks, find_leaks
 from gdbext.checks.heaps.places import HeapPlace, heap_place_rules
-from gdbext.checks.heaps.pointers import RootInputs, find_roots
+from gdbext.checks.heaps.pointers import PointerInputs, find_pointers
 from gdbext.checks.physical.frame import Frame, FrameInputs, about_frame, check_frame, describe_frame, table_uses
 from gdbext.checks.physical.frame_map import FrameMap, FrameMapInputs, frame_map
 from gdbext.checks.physical.inputs import PhysicalRange, PmmInputs, Recorded
@@ -297,11 +297,11 @@ class Session:
         bound = tuple(heap for heap in self.profile.heap if heap.name in {one.name for one in readable})
         if self.machine.cpu.paging:
             self.space()  # all that is mapped is looked at once, not for each range anew
-        roots = find_roots(
-            RootInputs(self.symbols, self.profile.roots, self.machine.registers(), readable, bound, self.virtual)
+        sources = find_pointers(
+            PointerInputs(self.symbols, self.profile.pointers, self.machine.registers(), readable, bound, self.virtual)
         )
         width = 8 if self.machine.cpu.long_mode else 4
-        return find_leaks(LeakInputs(heaps, roots, self.virtual, width, self.direct_map, self.code_names), name)
+        return find_leaks(LeakInputs(heaps, sources, self.virtual, width, self.direct_map, self.code_names), name)
 
     def check_leaks(self, leaks: Leaks) -> CheckReport:
         """What the search for leaks has found, as the rule HEAP70."""

@@ -90,10 +90,10 @@ first bytes of the payload, and what is behind it where a heap keeps something t
         arguments=(HEAP,),
         options=(Option("-leaks", "also look for used chunks that nothing points to (HEAP70)"),),
         details=f"""{FINDING_HELP}
--leaks searches the kernel's variables, all processors' registers, stacks in use and what the profile names in [roots]
-for pointers, and from chunk to chunk. Any aligned word with the value of one counts, also one into the middle: a leak
-may be missed, but what is reported has no pointer to it in all that was searched. Chunks are grouped by size and by the
-code that asked for them, where the kernel records that.
+-leaks searches the kernel's variables, all processors' registers, stacks in use and what the profile names in
+[pointers] for pointers, and from chunk to chunk. Any aligned word with the value of one counts, also one into the
+middle: a leak may be missed, but what is reported has no pointer to it in all that was searched. Chunks are grouped by
+size and by the code that asked for them, where the kernel records that.
 """,
     ),
     Command(

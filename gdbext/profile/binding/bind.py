@@ -16,12 +16,12 @@ from gdbext.profile.binding.binder import Binder
 from gdbext.profile.binding.heaps import BoundHeap, bind_heap
 from gdbext.profile.binding.owners import bind_buffers, bind_held, bind_page_records, detected
 from gdbext.profile.binding.physical import BoundPmm, bind_pmm
-from gdbext.profile.binding.pointers import bind_roots
+from gdbext.profile.binding.pointers import bind_pointers
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.keys import Range, Source
 from gdbext.profile.language.owners import Buffers, Held, PageRecords
 from gdbext.profile.language.physical import Buddy, FreeLists
-from gdbext.profile.language.pointers import RootRanges
+from gdbext.profile.language.pointers import PointerRanges
 from gdbext.profile.language.schema import (
     KINDS,
     NAMED,
@@ -129,7 +129,7 @@ class BoundProfile:
     page_records: PageRecords[Expression] | None
     dma: tuple[Buffers[Expression], ...]
     held: tuple[Held[Expression], ...]
-    roots: tuple[RootRanges[Expression], ...]
+    pointers: tuple[PointerRanges[Expression], ...]
     pmm: tuple[BoundPmm, ...]
     heap: tuple[BoundHeap, ...]
     checks: Checks
@@ -191,7 +191,7 @@ class _Binder(Binder):
             self._sound(next(iter(detected(self, profile.page_records)), None), partial(bind_page_records, self)),
             self._all(detected(self, *profile.dma), partial(bind_buffers, self)),
             self._all(detected(self, *profile.held), partial(bind_held, self)),
-            self._all(detected(self, *profile.roots), partial(bind_roots, self)),
+            self._all(detected(self, *profile.pointers), partial(bind_pointers, self)),
             self._all(profile.pmm, partial(bind_pmm, self)),
             self._all(profile.heap, partial(bind_heap, self)),
             profile.checks,

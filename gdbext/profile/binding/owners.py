@@ -9,9 +9,9 @@ from gdbext.profile.binding.binder import Binder
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.keys import Source
 from gdbext.profile.language.owners import BUFFERS, HELD, PAGE_RECORDS, Buffers, Held, PageRecords
-from gdbext.profile.language.pointers import RootRanges
+from gdbext.profile.language.pointers import PointerRanges
 
-_D = TypeVar("_D", PageRecords[Source], Buffers[Source], Held[Source], RootRanges[Source])
+_D = TypeVar("_D", PageRecords[Source], Buffers[Source], Held[Source], PointerRanges[Source])
 
 
 def detected(binder: Binder, *described: _D | None) -> tuple[_D, ...]:

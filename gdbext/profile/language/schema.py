@@ -14,7 +14,7 @@ from gdbext.profile.language.all_heaps import HEAP_KINDS, HeapSource
 from gdbext.profile.language.keys import ARRAY, RANGE, Form, Key, Range, Source, Table, expression, node
 from gdbext.profile.language.owners import BUFFERS, HELD, PAGE_RECORDS, Buffers, Held, PageRecords
 from gdbext.profile.language.physical import PMM_KINDS, PmmSource
-from gdbext.profile.language.pointers import ROOTS, RootRanges
+from gdbext.profile.language.pointers import POINTERS, PointerRanges
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Profile:
     page_records: PageRecords[Source] | None
     dma: tuple[Buffers[Source], ...]
     held: tuple[Held[Source], ...]
-    roots: tuple[RootRanges[Source], ...]
+    pointers: tuple[PointerRanges[Source], ...]
     pmm: tuple[PmmSource, ...]
     heap: tuple[HeapSource, ...]
     checks: Checks
@@ -261,7 +261,7 @@ SINGLE: Mapping[str, Table] = {
     "checks": CHECKS,
 }
 """The tables that a profile has once."""
-NAMED: Mapping[str, Table] = {"dma": BUFFERS, "held": HELD, "roots": ROOTS}
+NAMED: Mapping[str, Table] = {"dma": BUFFERS, "held": HELD, "pointers": POINTERS}
 """The tables that a profile has by name (``[dma.NAME]``)."""
 KINDS: Mapping[str, Mapping[str, Table]] = {"pmm": PMM_KINDS, "heap": HEAP_KINDS}
 """The tables that a profile has by name and kind (``[pmm.NAME]``), for each ``kind`` that they may be of."""

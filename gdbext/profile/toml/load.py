@@ -130,7 +130,7 @@ class _Reader:
             self._single("page_records", document["page_records"]) if "page_records" in document else None,
             self._named("dma", document.get("dma", {})),
             self._named("held", document.get("held", {})),
-            self._named("roots", document.get("roots", {})),
+            self._named("pointers", document.get("pointers", {})),
             self._managers("pmm", document.get("pmm", {})),
             self._managers("heap", document.get("heap", {})),
             self._single("checks", document.get("checks", {})),
