@@ -282,7 +282,7 @@ class Session:
         in_flux = heap.in_flux or (isinstance(place.parent, HeapSnapshot) and place.parent.in_flux)
         places = run_rules(heap_place_rules(heap), place, in_flux=in_flux)
         if any(finding.id == "HEAP68" for finding in places.findings):
-            why = f"the arena of '{heap.name}' is another's (HEAP68), so what is in it says nothing"
+            why = f"the memory of '{heap.name}' is another's (HEAP68), so what is in it says nothing"
             return combined((places, not_looked_at(heap_rules(heap), why)))
         return combined((run_rules(heap_rules(heap), heap, in_flux=heap.in_flux), places))
 

@@ -44,7 +44,7 @@ class WrongNode:
 
 @dataclass(frozen=True)
 class _Level:
-    """The nodes of one height with a part in the arena: the first one's number, and their bytes."""
+    """The nodes of one height with a part in the segment: the first one's number, and their bytes."""
 
     height: int
     first: int
@@ -85,9 +85,9 @@ class _Tree:
         room = self._smallest << self._height
         fits = self._origin <= self.start <= self.end <= self._origin + room
         if not fits or self.end - self.start > MOST_LEAVES * self._smallest:
-            arena = f"{hex_address(self.start)}-{hex_address(self.end)}"
+            segment = f"{hex_address(self.start)}-{hex_address(self.end)}"
             raise MemoryUnavailable(
-                f"an arena of {arena} cannot be under a tree over {room} bytes at {self._origin:#x}"
+                f"a segment of {segment} cannot be under a tree over {room} bytes at {self._origin:#x}"
             )
         empty = self.start == self.end
         self._levels = [] if empty else [self._level(height, memory) for height in range(self._height + 1)]
@@ -153,7 +153,7 @@ class _Tree:
 
 
 def _halves(level: _Level, below: _Level, bytes_of: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The bytes of each node's halves; those outside the arena are 0."""
+    """The bytes of each node's halves; those outside the segment are 0."""
     pairs = np.zeros(2 * len(level.bytes), dtype=np.uint8)
     first = below.first - 2 * level.first
     pairs[first : first + len(bytes_of)] = bytes_of

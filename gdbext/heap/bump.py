@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from gdbext.heap.adjacent import read_watermark
 from gdbext.heap.chunks import common_without_headers
 from gdbext.heap.snapshot import U64, Chunks, HeapSnapshot, Segment
-from gdbext.heap.tiles import read_watermark
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.heaps import BumpHeap
 from gdbext.x86.virtual import PagedMemory

@@ -3,17 +3,17 @@
 from typing import Any
 
 from gdbext.errors import DescriptionError, MemoryUnavailable
+from gdbext.heap.adjacent import read_adjacent
 from gdbext.heap.blocks import ReadAhead
 from gdbext.heap.buddy import read_buddy
 from gdbext.heap.bump import read_bump
 from gdbext.heap.list import read_list
-from gdbext.heap.runs import read_runs
+from gdbext.heap.page_runs import read_page_runs_heap
 from gdbext.heap.slab import read_slab
 from gdbext.heap.snapshot import HeapSnapshot
-from gdbext.heap.tiles import read_tiles
 from gdbext.profile.binding.heaps import BoundHeap
-from gdbext.profile.language.heaps import BumpHeap, ListHeap, TiledHeap
-from gdbext.profile.language.slabs import BuddyHeap, RunsHeap, SlabHeap
+from gdbext.profile.language.heaps import AdjacentHeap, BumpHeap, ListHeap
+from gdbext.profile.language.slabs import BuddyHeap, PageRunsHeap, SlabHeap
 from gdbext.structures.unread import NOT_YET, Unread
 from gdbext.x86.virtual import PagedMemory
 
@@ -55,12 +55,12 @@ def _read(heap: BoundHeap, memory: PagedMemory) -> HeapSnapshot:
     match heap:
         case ListHeap():
             return read_list(heap, memory)
-        case TiledHeap():
-            return read_tiles(heap, memory)
+        case AdjacentHeap():
+            return read_adjacent(heap, memory)
         case BumpHeap():
             return read_bump(heap, memory)
-        case RunsHeap():
-            return read_runs(heap, memory)
+        case PageRunsHeap():
+            return read_page_runs_heap(heap, memory)
         case SlabHeap():
             return read_slab(heap, memory)
         case BuddyHeap():
@@ -69,9 +69,9 @@ def _read(heap: BoundHeap, memory: PagedMemory) -> HeapSnapshot:
 
 _KINDS: dict[type[Any], str] = {
     ListHeap: "list",
-    TiledHeap: "chunks",
+    AdjacentHeap: "chunks",
     BumpHeap: "bump",
-    RunsHeap: "runs",
+    PageRunsHeap: "runs",
     SlabHeap: "slab",
     BuddyHeap: "buddy",
 }

@@ -12,7 +12,7 @@ from gdbext.heap.callers import caller_record
 from gdbext.heap.chunks import common_without_headers, segments_of
 from gdbext.heap.fill import read_fills
 from gdbext.heap.gather import NodeValues, node_values
-from gdbext.heap.runs import PageRuns, read_page_runs
+from gdbext.heap.page_runs import PageRuns, read_page_runs
 from gdbext.heap.slab_objects import Free, Objects, Shape, laid_out, read_free
 from gdbext.heap.snapshot import MOST_CHUNKS, U64, Chunks, HeapSnapshot, Lost, Pieces, Segment
 from gdbext.profile.expressions.expression import Expression

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gdbext.heap.buddy import WrongNode
     from gdbext.heap.callers import CallerRecord
     from gdbext.heap.index import FreeIndex
-    from gdbext.heap.runs import PageRuns
+    from gdbext.heap.page_runs import PageRuns
     from gdbext.heap.slab import Slabs
 
 U64 = np.uint64

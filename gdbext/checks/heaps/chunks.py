@@ -1,4 +1,4 @@
-"""The rules of heaps of chunks: chunks tile their arena, links agree with each other, counters with the chunks."""
+"""The rules of heaps of chunks: chunks fill their segments, links agree with each other, counters with the chunks."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +12,7 @@ from gdbext.checks.heaps.places import check_fills
 from gdbext.checks.heaps.slabs import check_slabs
 from gdbext.checks.heaps.wording import describe, neighbours, written_over
 from gdbext.errors import MemoryUnavailable
-from gdbext.heap.runs import PageRuns
+from gdbext.heap.page_runs import PageRuns
 from gdbext.heap.slab import Slabs
 from gdbext.heap.snapshot import Chunk, HeapSnapshot, bytes_around
 from gdbext.heap.stat import count_chunks
@@ -107,13 +107,13 @@ def _overrun(heap: HeapSnapshot, before: Chunk | None, address: VirtAddr) -> str
     return f"{chunk} {deed} by {written.length}: its successor's header holds {written.what}"
 
 
-def check_tiling(heap: HeapSnapshot) -> Iterator[Broken]:
+def check_filling(heap: HeapSnapshot) -> Iterator[Broken]:
     """HEAP60: each chunk ends where the next begins, or where its segment ends; sizes are sound."""
     chunks, good = heap.chunks, heap.chunks.sound & heap.sensible
     for index in np.flatnonzero(chunks.sound & ~heap.sensible).tolist():
-        yield _tiling_finding(heap, index, *_bad_size(heap, chunks.at(index)))
+        yield _filling_finding(heap, index, *_bad_size(heap, chunks.at(index)))
     for index in heap.mismatched.tolist():
-        yield _tiling_finding(heap, index, *_mismatch(heap, index))
+        yield _filling_finding(heap, index, *_mismatch(heap, index))
     yield from _check_borders(heap, good)
     if heap.runs is not None:
         yield from _check_runs(heap.runs)
@@ -138,8 +138,8 @@ def _bad_size(heap: HeapSnapshot, chunk: Chunk) -> tuple[str, str]:
         return f"at least {heap.minimum} bytes", f"{chunk.size} bytes"
     if chunk.payload % heap.alignment:
         return f"a payload aligned to {heap.alignment}", f"a payload at {hex_address(chunk.payload)}"
-    arena = ", ".join(f"{hex_address(s.start)}-{hex_address(s.end)}" for s in heap.segments)
-    return f"a chunk within {arena}", f"{hex_address(chunk.address)}-{chunk.end:#x}, {chunk.size} bytes"
+    segments = ", ".join(f"{hex_address(s.start)}-{hex_address(s.end)}" for s in heap.segments)
+    return f"a chunk within {segments}", f"{hex_address(chunk.address)}-{chunk.end:#x}, {chunk.size} bytes"
 
 
 def _mismatch(heap: HeapSnapshot, index: int) -> tuple[str, str]:
@@ -150,7 +150,7 @@ def _mismatch(heap: HeapSnapshot, index: int) -> tuple[str, str]:
     return f"an end at {hex_address(following)}, where the next chunk is", f"{end:#x}: {how}"
 
 
-def _tiling_finding(heap: HeapSnapshot, index: int, expected: str, actual: str) -> Broken:
+def _filling_finding(heap: HeapSnapshot, index: int, expected: str, actual: str) -> Broken:
     chunk = heap.chunks.at(index)
     return Broken(
         subject="chunk",
@@ -167,7 +167,7 @@ def _check_borders(heap: HeapSnapshot, good: NDArray[np.bool_]) -> Iterator[Brok
     if not heap.segments or heap.scattered:
         return
     if not len(heap.chunks):
-        expected, actual = "a first chunk in an arena that is not empty", "head = 0x0"
+        expected, actual = "a first chunk in a segment that is not empty", "head = 0x0"
         if heap.tiled:
             expected, actual = "chunks", (heap.unseen if heap.lost else None) or "none"
         yield _link_finding(heap, None, expected, actual, ())
@@ -175,10 +175,10 @@ def _check_borders(heap: HeapSnapshot, good: NDArray[np.bool_]) -> Iterator[Brok
     last = len(heap.chunks) - 1
     first = int(heap.chunks.address[0])
     if first not in heap.segment_starts:
-        yield _tiling_finding(heap, 0, "the first chunk at a segment's start", hex_address(first))
+        yield _filling_finding(heap, 0, "the first chunk at a segment's start", hex_address(first))
     complete = heap.tiled or heap.unseen is None or len(heap.starts)
     if complete and good[last] and (end := int(heap.ends[last])) not in heap.segment_ends:
-        yield _tiling_finding(heap, last, "the last chunk to end where a segment ends", f"{end:#x}")
+        yield _filling_finding(heap, last, "the last chunk to end where a segment ends", f"{end:#x}")
 
 
 def check_links(heap: HeapSnapshot) -> Iterator[Broken]:
@@ -365,7 +365,7 @@ _READABLE: Rule[HeapSnapshot] = Rule("HEAP00", "the heap can be read", lambda he
 HEAP_RULES: tuple[Rule[HeapSnapshot], ...] = (
     _READABLE,
     Rule("HEAP61", "headers carry their magic, footers agree with them", check_magic, _no_magic),
-    Rule("HEAP60", "chunks tile their arena", check_tiling, partly=_not_seen),
+    Rule("HEAP60", "chunks fill their segments", check_filling, partly=_not_seen),
     Rule("HEAP63", "links agree with each other", check_links, partly=_end_not_known),
     Rule(
         "HEAP62",

@@ -58,15 +58,15 @@ class HeapMap:
     states: tuple[str, ...]
 
 
-def heap_map(heap: HeapSnapshot, runs: Runs | None, window: tuple[int, int] | None = None) -> HeapMap | Unread:
-    """What a heap's addresses are, or those of them in a window; ``runs``: all that is mapped (None: paging is off)."""
+def heap_map(heap: HeapSnapshot, mapped: Runs | None, window: tuple[int, int] | None = None) -> HeapMap | Unread:
+    """What a heap's addresses are, or those of them in a window; ``mapped``: all that is (None: paging is off)."""
     start, end = _span(heap)
     if end - start >= WIDEST:
         far = f"{hex_address(start)} to {hex_address(end)} is too much to draw: {human_size(end - start)}"
         return Unread(heap.name, heap.kind, f"its segments cannot be right: {far}", absent=False)
     if window is not None:
         start, end = max(start, window[0]), min(end, window[1])
-    layers = _Layers(heap, runs, start, max(start, end))
+    layers = _Layers(heap, mapped, start, max(start, end))
     begin, state = layers.composed()
     names = [part.value for part in Part]
     sizes = np.zeros(len(names), dtype=np.int64)
@@ -100,7 +100,7 @@ def _span(heap: HeapSnapshot) -> tuple[int, int]:
 class _Layers:
     """What is laid over each other: ranges of addresses, counted from the start of the map and cut to it."""
 
-    def __init__(self, heap: HeapSnapshot, runs: Runs | None, start: int, end: int) -> None:
+    def __init__(self, heap: HeapSnapshot, mapped: Runs | None, start: int, end: int) -> None:
         self.size = end - start
         self._heap, self._start, self._end = heap, start, end
         chunks = heap.chunks
@@ -112,7 +112,7 @@ class _Layers:
         payload_end = np.minimum(np.maximum(chunks.end, chunks.payload), self._until)
         self._payload = self._ranges(chunks.payload, payload_end)
         self._segments = self._of([(s.start, s.end) for s in heap.segments])
-        self._mapped = self._of([(start, end)]) if runs is None else self._mapped_in(runs)
+        self._mapped = self._of([(start, end)]) if mapped is None else self._mapped_in(mapped)
 
     def _next_chunks(self) -> NDArray[np.uint64]:
         """Where the chunk behind each begins by address, or the segment ends: so far one without a size may reach."""
@@ -133,11 +133,11 @@ class _Layers:
         bounds = np.array(ranges, dtype=U64).reshape(-1, 2)
         return self._ranges(bounds[:, 0], bounds[:, 1])
 
-    def _mapped_in(self, runs: Runs) -> Ranges:
+    def _mapped_in(self, mapped: Runs) -> Ranges:
         """What is mapped of the heap's addresses."""
-        first = int(np.searchsorted(runs.end, U64(self._start)))
-        last = int(np.searchsorted(runs.start, U64(self._end)))
-        return self._ranges(runs.start[first:last], runs.end[first:last] + U64(1))
+        first = int(np.searchsorted(mapped.end, U64(self._start)))
+        last = int(np.searchsorted(mapped.start, U64(self._end)))
+        return self._ranges(mapped.start[first:last], mapped.end[first:last] + U64(1))
 
     def _own(self) -> Ranges:
         """Slabs and runs of pages, where chunks lie scattered."""

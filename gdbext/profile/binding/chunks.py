@@ -11,6 +11,7 @@ from gdbext.profile.language.heaps import (
     BUMP,
     CHUNKS,
     LIST,
+    AdjacentHeap,
     Bins,
     BumpHeap,
     Caller,
@@ -19,7 +20,6 @@ from gdbext.profile.language.heaps import (
     ListHeap,
     Redzone,
     Size,
-    TiledHeap,
     Tree,
 )
 from gdbext.profile.language.keys import Key, Magic, Source, Table
@@ -30,13 +30,13 @@ _H = TypeVar("_H", bound=ChunkHeap[Any])
 
 
 def bind_chunks(
-    binder: Binder, described: ListHeap[Source] | TiledHeap[Source] | BumpHeap[Source]
-) -> ListHeap[Expression] | TiledHeap[Expression] | BumpHeap[Expression]:
+    binder: Binder, described: ListHeap[Source] | AdjacentHeap[Source] | BumpHeap[Source]
+) -> ListHeap[Expression] | AdjacentHeap[Expression] | BumpHeap[Expression]:
     """A heap whose chunks have headers, or that knows of none."""
     match described:
         case ListHeap():
             return _list(binder, described)
-        case TiledHeap():
+        case AdjacentHeap():
             return _tiled(binder, described)
         case BumpHeap():
             made = binder.record(described, BUMP.keys)
@@ -52,9 +52,9 @@ def _list(binder: Binder, described: ListHeap[Source]) -> ListHeap[Expression]:
     return cast(ListHeap[Expression], _chunks(binder, described, LIST, node))
 
 
-def _tiled(binder: Binder, described: TiledHeap[Source]) -> TiledHeap[Expression]:
+def _tiled(binder: Binder, described: AdjacentHeap[Source]) -> AdjacentHeap[Expression]:
     node = binder.type_named(described.node) if isinstance(described.node, Source) else VOID
-    made = cast(TiledHeap[Expression], _chunks(binder, described, CHUNKS, node))
+    made = cast(AdjacentHeap[Expression], _chunks(binder, described, CHUNKS, node))
     if not described.segments:
         binder.problem(described.where, "'segments' is empty: there is nowhere to begin")
     mark = described.watermark and binder.record(described.watermark, BUMP.keys[:3])

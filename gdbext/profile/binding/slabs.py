@@ -18,22 +18,22 @@ from gdbext.profile.language.slabs import (
     Numbers,
     ObjectBits,
     ObjectLinks,
-    Runs,
-    RunsHeap,
+    PageRunsHeap,
+    RunRecords,
     SlabHeap,
     SlabList,
 )
 from gdbext.symbols.model import Type
 from gdbext.symbols.typenames import VOID
 
-_R = TypeVar("_R", bound=Runs[Any])
+_R = TypeVar("_R", bound=RunRecords[Any])
 
 
-def bind_runs(binder: Binder, described: RunsHeap[Source]) -> RunsHeap[Expression]:
+def bind_page_runs(binder: Binder, described: PageRunsHeap[Source]) -> PageRunsHeap[Expression]:
     """A page heap."""
-    made: Any = _runs(binder, described, "runs")
+    made: Any = _run_records(binder, described, "runs")
     return cast(
-        RunsHeap[Expression],
+        PageRunsHeap[Expression],
         replace(
             made,
             redzone=described.redzone and bound_redzone(binder, described.redzone, RUNS),
@@ -44,7 +44,7 @@ def bind_runs(binder: Binder, described: RunsHeap[Source]) -> RunsHeap[Expressio
     )
 
 
-def _runs(binder: Binder, described: _R, kind: str) -> _R:
+def _run_records(binder: Binder, described: _R, kind: str) -> _R:
     keys = RUNS.keys if kind == "runs" else keys_of(SLAB, "runs")
     element = binder.element(described.entries, binder.expression(described.entries))
     return replace(binder.record(described, keys, element), element=element)
@@ -81,7 +81,7 @@ def bind_slab(binder: Binder, described: SlabHeap[Source]) -> SlabHeap[Expressio
             made,
             node=node,
             caches=caches,
-            runs=described.runs and _runs(binder, described.runs, "slab"),
+            runs=described.runs and _run_records(binder, described.runs, "slab"),
             magic=magic and Magic(binder.about(magic.expr, node), binder.about(magic.equals, node)),
             numbers=described.numbers and _numbers(binder, described.numbers, node),
             links=described.links and _links(binder, described.links, node),

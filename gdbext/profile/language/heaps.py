@@ -221,7 +221,7 @@ class Footer(Generic[E]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TiledHeap(ChunkHeap[E]):
+class AdjacentHeap(ChunkHeap[E]):
     """Chunks that lie one behind the other: each one's size tells where the next begins.
 
     ``trailer`` is how many bytes behind its payload are the chunk's own.
@@ -430,7 +430,7 @@ LIST = Table(
         Key(
             "segments",
             Form.TABLES,
-            "the arenas that the chunks fill without a gap",
+            "the addresses that the chunks fill without a gap",
             default=(),
             keys=RANGE,
             record=Range,
@@ -444,7 +444,7 @@ LIST = Table(
 CHUNKS = Table(
     "Chunks, used and free, one behind the other: the size of each tells where the next begins (boundary tags).",
     (
-        Key("segments", Form.TABLES, "the arenas that the chunks fill", required=True, keys=RANGE, record=Range),
+        Key("segments", Form.TABLES, "the addresses that the chunks fill", required=True, keys=RANGE, record=Range),
         Key("node", Form.TYPE, "type of a header", required=True),
         *_HEADERS,
         Key("trailer", Form.INTEGER, "bytes behind each payload that are not the next chunk's: a footer", default=0),
@@ -471,7 +471,7 @@ CHUNKS = Table(
         *_INDEX,
         *COMMON,
     ),
-    TiledHeap,
+    AdjacentHeap,
 )
 BUMP = Table(
     "Memory that is handed out from one end to the other. Where chunks have headers, kind `chunks` shows more.",

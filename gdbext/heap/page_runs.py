@@ -14,7 +14,7 @@ from gdbext.heap.fill import filled, read_fills
 from gdbext.heap.gather import NodeValues, node_values
 from gdbext.heap.snapshot import U64, Chunks, Fill, HeapSnapshot, Pieces
 from gdbext.profile.expressions.expression import Expression
-from gdbext.profile.language.slabs import Runs, RunsHeap
+from gdbext.profile.language.slabs import PageRunsHeap, RunRecords
 from gdbext.symbols.model import Type
 from gdbext.x86.virtual import PagedMemory
 
@@ -55,7 +55,7 @@ class PageRuns:
         return Chunks(payload, payload, self.size[which], ~yes, yes)
 
 
-def read_page_runs(runs: Runs[Expression], memory: PagedMemory) -> PageRuns:
+def read_page_runs(runs: RunRecords[Expression], memory: PagedMemory) -> PageRuns:
     """The runs of an array of records. Raises MemoryUnavailable."""
     count, entries, base = (e.evaluate(memory) for e in (runs.count, runs.entries, runs.base))
     if not 0 <= count <= MOST_RECORDS:
@@ -78,7 +78,7 @@ def read_page_runs(runs: Runs[Expression], memory: PagedMemory) -> PageRuns:
 
 
 def _owned(
-    runs: Runs[Expression],
+    runs: RunRecords[Expression],
     nodes: NodeValues,
     first: NDArray[np.int64],
     length: NDArray[np.int64],
@@ -96,7 +96,7 @@ def _owned(
     return owned
 
 
-def read_runs(heap: RunsHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
+def read_page_runs_heap(heap: PageRunsHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
     """Read a page heap. Raises MemoryUnavailable when its records cannot be read."""
     runs = read_page_runs(heap, memory)
     chunks = runs.chunks

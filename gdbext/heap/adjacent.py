@@ -21,7 +21,7 @@ from gdbext.heap.index import read_index
 from gdbext.heap.snapshot import MOST_CHUNKS, U64, Chunks, HeapSnapshot, Lost, Segment, Watermark
 from gdbext.machine.memory import VirtualMemory
 from gdbext.profile.expressions.expression import EvaluationError, Expression
-from gdbext.profile.language.heaps import TiledHeap
+from gdbext.profile.language.heaps import AdjacentHeap
 from gdbext.profile.language.heaps import Watermark as BoundWatermark
 from gdbext.progress import progress
 from gdbext.structures.chain import values_in
@@ -38,8 +38,8 @@ MOST_LOST = 64
 """After so many places where the chunks break off a segment is given up."""
 
 
-def read_tiles(heap: TiledHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
-    """Read a heap of tiles. Raises MemoryUnavailable when not even its own variables can be read."""
+def read_adjacent(heap: AdjacentHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
+    """Read a heap of adjacent chunks. Raises MemoryUnavailable when not even its own variables can be read."""
     heap, common = settled(heap, memory), common_of(heap, memory)
     walks = [_Walk(heap, memory, segment) for segment in common["segments"]]
     try:
@@ -72,7 +72,7 @@ def read_watermark(mark: BoundWatermark[Expression], memory: VirtualMemory) -> W
     return Watermark(start, current, end, mark.current.address(memory) if mark.current.is_lvalue else None)
 
 
-def _headers(heap: TiledHeap[Expression], walks: list[_Walk], memory: VirtualMemory) -> Headers:
+def _headers(heap: AdjacentHeap[Expression], walks: list[_Walk], memory: VirtualMemory) -> Headers:
     first, end = span_of(heap.in_headers)
     empty = np.zeros((0, end - first), dtype=np.uint8)
     address = np.concatenate([np.zeros(0, dtype=U64), *(found for walk in walks for found in walk.addresses)])
@@ -89,7 +89,7 @@ def _starts(walks: list[_Walk]) -> NDArray[np.int64]:
 
 
 def _closed(
-    heap: TiledHeap[Expression], chunks: Chunks, headers: Headers, memory: PagedMemory
+    heap: AdjacentHeap[Expression], chunks: Chunks, headers: Headers, memory: PagedMemory
 ) -> NDArray[np.bool_] | None:
     """Whether each footer agrees with its header; None when there are no footers."""
     if heap.footer is None:
@@ -119,7 +119,7 @@ class _Block:
 class _Walk:
     """Follows the chunks of one segment. ``starts`` and what ``lost`` names are relative to its first chunk."""
 
-    def __init__(self, heap: TiledHeap[Expression], memory: PagedMemory, segment: Segment) -> None:
+    def __init__(self, heap: AdjacentHeap[Expression], memory: PagedMemory, segment: Segment) -> None:
         self.addresses: list[NDArray[np.uint64]] = []
         self.rows: list[NDArray[np.uint8]] = []
         self.starts: list[int] = []
