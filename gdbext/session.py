@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gdbext.checks.finding import CheckReport, Finding, Severity, Skipped, combined, not_looked_at, run_rules
 from gdbext.checks.heaps.chunks import heap_rules, report_unread_heap
 from gdbext.checks.heaps.heap_map import HeapMap, heap_map
+from gdbext.checks.heaps.inputs import HeapInputs
 from gdbext.checks.heaps.leaks import LEAK_RULES, FoundLeaks, LeakInputs, Leaks, find_leaks
 from gdbext.checks.heaps.places import HeapPlace, heap_place_rules
 from gdbext.checks.heaps.pointers import PointerInputs, find_pointers
@@ -284,7 +285,7 @@ class Session:
         if any(finding.id == "HEAP68" for finding in places.findings):
             why = f"the memory of '{heap.name}' is another's (HEAP68), so what is in it says nothing"
             return combined((places, not_looked_at(heap_rules(heap), why)))
-        return combined((run_rules(heap_rules(heap), heap, in_flux=heap.in_flux), places))
+        return combined((run_rules(heap_rules(heap), HeapInputs(heap, self.virtual), in_flux=heap.in_flux), places))
 
     @cached_property
     def code_names(self) -> CallerNames:

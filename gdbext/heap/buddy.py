@@ -7,15 +7,17 @@ root down to see which nodes are blocks.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable
-from gdbext.heap.callers import caller_record
-from gdbext.heap.chunks import common_without_headers
+from gdbext.heap.callers import read_callers
+from gdbext.heap.chunks import counters_of, in_flux
 from gdbext.heap.fill import read_fills
-from gdbext.heap.snapshot import U64, Chunks, HeapSnapshot, Segment
+from gdbext.heap.parts import U64, Chunks, Segment
+from gdbext.heap.snapshot import Detail, HeapSnapshot, Layout
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.slabs import BuddyHeap
 from gdbext.units import VirtAddr, hex_address
@@ -42,6 +44,19 @@ class WrongNode:
     expected: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class BuddyDetail(Detail):
+    """The nodes of the tree that are wrong, the first ones from the leaves up."""
+
+    kind: ClassVar[str] = "buddy"
+    wrong_nodes: tuple[WrongNode, ...]
+
+    @property
+    def finds_free(self) -> bool:
+        """The tree leads to free blocks."""
+        return True
+
+
 @dataclass(frozen=True)
 class _Level:
     """The nodes of one height with a part in the segment: the first one's number, and their bytes."""
@@ -61,14 +76,16 @@ def read_buddy(heap: BuddyHeap[Expression], memory: PagedMemory) -> HeapSnapshot
     tree = _Tree(heap, memory)
     chunks = tree.chunks()
     return HeapSnapshot(
-        **common_without_headers(heap, memory),
-        caller=caller_record(heap.caller, memory),
-        kind="buddy",
+        name=heap.name,
+        detail=BuddyDetail(wrong_nodes=tree.wrong()),
         chunks=chunks,
-        wrong_nodes=tree.wrong(),
-        fills=read_fills(heap.poison, heap.redzone, chunks, memory),
         segments=(Segment(VirtAddr(tree.start), VirtAddr(tree.end)),),
-        has_magic=False,
+        counters=counters_of(heap, memory),
+        in_flux=in_flux(heap, memory),
+        layout=Layout(alignment=heap.alignment, minimum=heap.minimum),
+        parent=heap.parent,
+        fills=read_fills(heap.poison, heap.redzone, chunks, memory),
+        callers=read_callers(heap.caller, chunks, memory),
     )
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable
-from gdbext.heap.callers import caller_record
-from gdbext.heap.chunks import common_without_headers, segments_of
-from gdbext.heap.fill import filled, read_fills
+from gdbext.heap.callers import read_callers
+from gdbext.heap.chunks import counters_of, in_flux, segments_of
+from gdbext.heap.fill import Fill, filled, read_fills
 from gdbext.heap.gather import NodeValues, node_values
-from gdbext.heap.snapshot import U64, Chunks, Fill, HeapSnapshot, Pieces
+from gdbext.heap.parts import U64, Chunks, Pieces
+from gdbext.heap.snapshot import Detail, HeapSnapshot, Layout
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.slabs import PageRunsHeap, RunRecords
 from gdbext.symbols.model import Type
@@ -53,6 +55,21 @@ class PageRuns:
         which = np.flatnonzero(self.chunk)
         payload, yes = self.payload[which], np.ones(len(which), dtype=np.bool_)
         return Chunks(payload, payload, self.size[which], ~yes, yes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InPages(Detail):
+    """Chunks in pages that records tell of, as far as the kernel has such records."""
+
+    scattered: ClassVar[bool] = True
+    page_runs: PageRuns | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRunsDetail(InPages):
+    """Each chunk has a run of pages."""
+
+    kind: ClassVar[str] = "runs"
 
 
 def read_page_runs(runs: RunRecords[Expression], memory: PagedMemory) -> PageRuns:
@@ -105,14 +122,15 @@ def read_page_runs_heap(heap: PageRunsHeap[Expression], memory: PagedMemory) -> 
         which = np.flatnonzero(runs.chunk)
         fills = (filled("underrun", heap.fence, np.arange(len(which)), runs.start[which], runs.payload[which]),)
     return HeapSnapshot(
-        **common_without_headers(heap, memory),
-        caller=caller_record(heap.caller, memory),
-        kind="runs",
+        name=heap.name,
+        detail=PageRunsDetail(page_runs=runs),
         chunks=chunks,
-        scattered=True,
-        runs=runs,
-        fills=fills + read_fills(None, heap.redzone, chunks, memory),
         segments=segments_of(heap.segments, memory),
+        counters=counters_of(heap, memory),
+        in_flux=in_flux(heap, memory),
+        layout=Layout(alignment=heap.alignment, minimum=heap.minimum),
+        parent=heap.parent,
         pieces=Pieces(np.minimum(runs.start[runs.chunk], chunks.payload), chunks.end),
-        has_magic=False,
+        fills=fills + read_fills(None, heap.redzone, chunks, memory),
+        callers=read_callers(heap.caller, chunks, memory),
     )

@@ -1,7 +1,5 @@
 """One door to the readers: any heap of a profile, read into a snapshot."""
 
-from typing import Any
-
 from gdbext.errors import DescriptionError, MemoryUnavailable
 from gdbext.heap.adjacent import read_adjacent
 from gdbext.heap.blocks import ReadAhead
@@ -12,6 +10,7 @@ from gdbext.heap.page_runs import read_page_runs_heap
 from gdbext.heap.slab import read_slab
 from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.profile.binding.heaps import BoundHeap
+from gdbext.profile.language.all_heaps import HEAP_KINDS
 from gdbext.profile.language.heaps import AdjacentHeap, BumpHeap, ListHeap
 from gdbext.profile.language.slabs import BuddyHeap, PageRunsHeap, SlabHeap
 from gdbext.structures.unread import NOT_YET, Unread
@@ -20,7 +19,7 @@ from gdbext.x86.virtual import PagedMemory
 
 def kind_of(heap: BoundHeap) -> str:
     """What a profile calls a heap's kind."""
-    return _KINDS[type(heap)]
+    return next(kind for kind, table in HEAP_KINDS.items() if table.record is type(heap))
 
 
 def is_there(heap: BoundHeap, memory: PagedMemory) -> bool:
@@ -48,7 +47,7 @@ def read_heap(heap: BoundHeap, memory: PagedMemory) -> HeapSnapshot | Unread:
 def _is_not_set_up(heap: HeapSnapshot) -> bool:
     """Whether its variables say that there is nothing yet."""
     empty = all(segment.start == segment.end for segment in heap.segments)
-    return empty and not heap.head and (bool(heap.segments) or not heap.scattered)
+    return empty and not heap.detail.address and (bool(heap.segments) or not heap.detail.scattered)
 
 
 def _read(heap: BoundHeap, memory: PagedMemory) -> HeapSnapshot:
@@ -65,13 +64,3 @@ def _read(heap: BoundHeap, memory: PagedMemory) -> HeapSnapshot:
             return read_slab(heap, memory)
         case BuddyHeap():
             return read_buddy(heap, memory)
-
-
-_KINDS: dict[type[Any], str] = {
-    ListHeap: "list",
-    AdjacentHeap: "chunks",
-    BumpHeap: "bump",
-    PageRunsHeap: "runs",
-    SlabHeap: "slab",
-    BuddyHeap: "buddy",
-}

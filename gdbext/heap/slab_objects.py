@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.heap.gather import NodeValues, gathered, node_values
-from gdbext.heap.snapshot import U64
+from gdbext.heap.parts import U64
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.slabs import Numbers, ObjectBits, ObjectLinks, SlabHeap
 from gdbext.symbols.model import Type

@@ -58,7 +58,7 @@ class Graph(Kernel):
         """The numbers of the chunks that leak."""
         heap = self.read()
         found = PointerSources(tuple(roots), np.array(words, dtype=np.uint64))
-        leaks = find_leaks(LeakInputs((heap,), found, heap.memory, width, direct_map, hex_address))
+        leaks = find_leaks(LeakInputs((heap,), found, self.virtual, width, direct_map, hex_address))
         assert leaks.chunks == COUNT
         addresses = [address for group in leaks.groups for address in group.addresses]
         assert sum(group.count for group in leaks.groups) == len(addresses)
@@ -124,10 +124,10 @@ def test_groups_come_by_size_the_most_bytes_first_and_say_who_holds_whom(symbols
     graph.point(2, graph.chunk(3))
     heap = graph.read()
     leaks = find_leaks(
-        LeakInputs((heap,), PointerSources((), np.zeros(0, np.uint64)), heap.memory, 8, None, hex_address)
+        LeakInputs((heap,), PointerSources((), np.zeros(0, np.uint64)), graph.virtual, 8, None, hex_address)
     )
     assert [(g.size, g.count, g.bytes, g.held) for g in leaks.groups] == [(64, 7, 448, 1), (48, 1, 48, 0)]
-    report = run_rules(LEAK_RULES, FoundLeaks(leaks, heap.memory))
+    report = run_rules(LEAK_RULES, FoundLeaks(leaks, graph.virtual))
     assert [(f.id, f.address, f.severity.value) for f in report.findings] == [
         ("HEAP70", graph.chunk(1), "warning"),
         ("HEAP70", graph.chunk(0), "warning"),
@@ -140,10 +140,10 @@ def test_the_variables_of_a_heap_are_no_roots(symbols):
     graph.put("rover", graph.chunk(5))  # the profile of this heap does not name it: a variable as any other
     graph.put("tail", graph.chunk(4))  # damaged, and still the heap's own
     heap = graph.read()
-    inputs = PointerInputs(symbols, (), GeneralRegisters(({},), None), (heap,), (graph.heap,), heap.memory)
+    inputs = PointerInputs(symbols, (), GeneralRegisters(({},), None), (heap,), (graph.heap,), graph.virtual)
     sources = find_pointers(inputs)
     assert sources.left_out == ()
-    leaks = find_leaks(LeakInputs((heap,), sources, heap.memory, 8, None, hex_address))
+    leaks = find_leaks(LeakInputs((heap,), sources, graph.virtual, 8, None, hex_address))
     assert graph.chunk(5) not in [address for group in leaks.groups for address in group.addresses]
     assert graph.chunk(4) in [address for group in leaks.groups for address in group.addresses]
     assert not any(start <= graph.at("tail") < end for start, end in sources.ranges)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.checks.physical.frame_map import Ranges, coverage
-from gdbext.heap.snapshot import U64, HeapSnapshot
+from gdbext.heap.parts import U64
+from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.structures.unread import Unread
 from gdbext.units import VirtAddr, hex_address, human_size
 from gdbext.x86.runs import Runs
@@ -141,7 +142,7 @@ class _Layers:
 
     def _own(self) -> Ranges:
         """Slabs and runs of pages, where chunks lie scattered."""
-        pieces = self._heap.pieces if self._heap.scattered else None
+        pieces = self._heap.pieces if self._heap.detail.scattered else None
         return self._of([]) if pieces is None else self._ranges(pieces.start, pieces.end)
 
     def composed(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -152,7 +153,7 @@ class _Layers:
         sound, free = heap.chunks.sound, heap.chunks.free
         lost = self._of([(gap.start, gap.end) for gap in heap.lost])
         ahead = self._of([] if mark is None else [(mark.current, mark.end)])
-        taken = self._of([(mark.start, mark.current)] if mark is not None and heap.kind == "bump" else [])
+        taken = self._of([(mark.start, mark.current)] if mark is not None and not heap.detail.knows_chunks else [])
         layers = (self._whole, self._payload, self._segments, own, lost, ahead, taken, self._mapped)
         # Not np.unique: it hashes, which takes six times as long as to sort.
         borders = np.sort(np.concatenate([[0], *(layer.ravel() for layer in layers)]))
@@ -174,7 +175,7 @@ class _Layers:
             Part.FREE: covered(self._payload[sound & free]),
             Part.OVERHEAD: (whole > 0) | covered(own),
             Part.AHEAD: covered(ahead),
-            Part.NOBODYS: inside & heap.scattered,
+            Part.NOBODYS: inside & heap.detail.scattered,
             Part.OUTSIDE: ~inside,
         }
         rest = np.full(len(borders), list(Part).index(Part.UNKNOWN))  # in a segment that chunks should fill

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from gdbext.checks.finding import Broken, Rule, Severity
 from gdbext.checks.heaps.pointers import PointerSources, Range, without
+from gdbext.checks.heaps.wording import bytes_around
 from gdbext.heap.callers import CallerNames
 from gdbext.heap.reach import U64, Links, Numbers, Places, Reader, led_to_from, links_between, reached
-from gdbext.heap.snapshot import HeapSnapshot, bytes_around
+from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.structures.unread import Unread
 from gdbext.units import VirtAddr, hex_address, human_size
 from gdbext.x86.virtual import PagedMemory

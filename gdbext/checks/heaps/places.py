@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gdbext.checks.finding import Broken, Rule
-from gdbext.checks.heaps.wording import describe, neighbours
+from gdbext.checks.heaps.inputs import HeapInputs
+from gdbext.checks.heaps.wording import bytes_around, describe, neighbours
 from gdbext.heap.fill import touched
-from gdbext.heap.snapshot import HeapSnapshot, Pieces, Segment, bytes_around
+from gdbext.heap.parts import Pieces, Segment
+from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.structures.unread import Unread
 from gdbext.units import FRAME_SIZE, hex_address
 from gdbext.x86.runs import Runs, matching
@@ -22,17 +24,18 @@ _DEEDS = {
 }
 
 
-def check_fills(heap: HeapSnapshot) -> Iterator[Broken]:
+def check_fills(inputs: HeapInputs) -> Iterator[Broken]:
     """HEAP64: poison and fences are untouched."""
+    heap = inputs.heap
     for fill in heap.fills:
         expected, cause = _DEEDS[fill.what]
-        for one in touched(fill, heap.memory):
+        for one in touched(fill, inputs.memory):
             number = int(fill.chunk[one.number])
             if not heap.fits[number]:
                 continue  # where it ends is not known
             chunk = heap.chunks.at(number)
             bytes_word = "byte is" if one.count == 1 else "bytes are"
-            there = bytes_around(heap.memory, one.address, min(16, one.count))
+            there = bytes_around(inputs.memory, one.address, min(16, one.count))
             yield Broken(
                 "chunk",
                 chunk.address,

@@ -75,16 +75,13 @@ def find_pointers(inputs: PointerInputs) -> PointerSources:
         except (MemoryUnavailable, DescriptionError) as error:
             left_out.append(f"[pointers.{one.table}]: {error}")
     stacks, dead = _stacks(inputs, named)
-    handed_out = [(int(h.watermark.start), int(h.watermark.current)) for h in inputs.heaps if h.watermark and _bare(h)]
+    # Where nothing is known of chunks all that was handed out counts as reached.
+    marks = [heap.watermark for heap in inputs.heaps if heap.watermark and not heap.detail.knows_chunks]
+    handed_out = [(int(mark.start), int(mark.current)) for mark in marks]
     wanted = [(one.start, one.end) for one in named] + stacks
     ranges = [*without(joined(wanted), [*dead, *heaps_own(inputs)]), *handed_out]
     words = {value & WORD_MASK for values in inputs.registers.processors for value in values.values()}
     return PointerSources(tuple(joined(ranges)), np.array(sorted(words), dtype=np.uint64), tuple(left_out))
-
-
-def _bare(heap: HeapSnapshot) -> bool:
-    """Whether nothing is known of a heap's chunks: then all that was handed out counts as reached."""
-    return heap.kind == "bump"
 
 
 def _of_section(section: Section) -> PointerRange:

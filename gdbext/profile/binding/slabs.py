@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 from gdbext.profile.binding.binder import Binder
 from gdbext.profile.binding.chunks import bound_caller, bound_node, bound_redzone, keys_of
 from gdbext.profile.expressions.expression import Expression
-from gdbext.profile.language.keys import Magic, Source
+from gdbext.profile.language.keys import Key, Magic, Source
 from gdbext.profile.language.slabs import (
     BUDDY,
     RUNS,
@@ -31,7 +31,7 @@ _R = TypeVar("_R", bound=RunRecords[Any])
 
 def bind_page_runs(binder: Binder, described: PageRunsHeap[Source]) -> PageRunsHeap[Expression]:
     """A page heap."""
-    made: Any = _run_records(binder, described, "runs")
+    made: Any = _run_records(binder, described, RUNS.keys)
     return cast(
         PageRunsHeap[Expression],
         replace(
@@ -44,8 +44,7 @@ def bind_page_runs(binder: Binder, described: PageRunsHeap[Source]) -> PageRunsH
     )
 
 
-def _run_records(binder: Binder, described: _R, kind: str) -> _R:
-    keys = RUNS.keys if kind == "runs" else keys_of(SLAB, "runs")
+def _run_records(binder: Binder, described: _R, keys: tuple[Key, ...]) -> _R:
     element = binder.element(described.entries, binder.expression(described.entries))
     return replace(binder.record(described, keys, element), element=element)
 
@@ -81,7 +80,7 @@ def bind_slab(binder: Binder, described: SlabHeap[Source]) -> SlabHeap[Expressio
             made,
             node=node,
             caches=caches,
-            runs=described.runs and _run_records(binder, described.runs, "slab"),
+            runs=described.runs and _run_records(binder, described.runs, keys_of(SLAB, "runs")),
             magic=magic and Magic(binder.about(magic.expr, node), binder.about(magic.equals, node)),
             numbers=described.numbers and _numbers(binder, described.numbers, node),
             links=described.links and _links(binder, described.links, node),
