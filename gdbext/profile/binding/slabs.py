@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 from gdbext.profile.binding.binder import Binder
-from gdbext.profile.binding.chunks import bound_caller, bound_node, bound_redzone, keys_of
+from gdbext.profile.binding.chunks import bound_caller, bound_magic, bound_node, bound_poison, bound_redzone, keys_of
 from gdbext.profile.expressions.expression import Expression
-from gdbext.profile.language.keys import Key, Magic, Source
+from gdbext.profile.language.keys import Key, Source
 from gdbext.profile.language.slabs import (
     BUDDY,
     RUNS,
@@ -26,43 +26,37 @@ from gdbext.profile.language.slabs import (
 from gdbext.symbols.model import Type
 from gdbext.symbols.typenames import VOID
 
-_R = TypeVar("_R", bound=RunRecords[Any])
+_R = TypeVar("_R", bound=RunRecords[Expression])
 
 
 def bind_page_runs(binder: Binder, described: PageRunsHeap[Source]) -> PageRunsHeap[Expression]:
     """A page heap."""
-    made: Any = _run_records(binder, described, RUNS.keys)
-    return cast(
-        PageRunsHeap[Expression],
-        replace(
-            made,
-            redzone=described.redzone and bound_redzone(binder, described.redzone, RUNS),
-            caller=described.caller and bound_caller(binder, described.caller, RUNS, VOID),
-            segments=tuple(binder.range(segment) for segment in described.segments),
-            counters=binder.counters(described.counters),
-        ),
+    made = _run_records(binder, described, RUNS.keys, PageRunsHeap[Expression])
+    return replace(
+        made,
+        redzone=bound_redzone(binder, described.redzone, RUNS),
+        caller=bound_caller(binder, described.caller, RUNS, VOID),
+        segments=tuple(binder.range(segment) for segment in described.segments),
+        counters=binder.counters(described.counters),
     )
 
 
-def _run_records(binder: Binder, described: _R, keys: tuple[Key, ...]) -> _R:
+def _run_records(binder: Binder, described: RunRecords[Source], keys: tuple[Key, ...], kind: type[_R]) -> _R:
     element = binder.element(described.entries, binder.expression(described.entries))
-    return replace(binder.record(described, keys, element), element=element)
+    return replace(binder.bound(described, keys, kind, element), element=element)
 
 
 def bind_buddy(binder: Binder, described: BuddyHeap[Source]) -> BuddyHeap[Expression]:
     """A heap of buddies."""
-    made: Any = binder.record(described, BUDDY.keys)
+    made = binder.bound(described, BUDDY.keys, BuddyHeap[Expression])
     for source in (described.nodes, described.origin, described.start, described.end):
         binder.address(source)
-    return cast(
-        BuddyHeap[Expression],
-        replace(
-            made,
-            poison=described.poison and binder.record(described.poison, keys_of(BUDDY, "poison")),
-            redzone=described.redzone and bound_redzone(binder, described.redzone, BUDDY),
-            caller=described.caller and bound_caller(binder, described.caller, BUDDY, VOID),
-            counters=binder.counters(described.counters),
-        ),
+    return replace(
+        made,
+        poison=bound_poison(binder, described.poison, BUDDY),
+        redzone=bound_redzone(binder, described.redzone, BUDDY),
+        caller=bound_caller(binder, described.caller, BUDDY, VOID),
+        counters=binder.counters(described.counters),
     )
 
 
@@ -71,26 +65,23 @@ def bind_slab(binder: Binder, described: SlabHeap[Source]) -> SlabHeap[Expressio
     _insist_on_shape(binder, described)
     caches = _caches(binder, described.caches, described.where)
     node = _slab_node(binder, described, caches)
-    made: Any = binder.record(described, SLAB.keys, node)
+    made = binder.bound(described, SLAB.keys, SlabHeap[Expression], node)
     binder.constant(described.link_offset)
-    magic = described.magic
-    return cast(
-        SlabHeap[Expression],
-        replace(
-            made,
-            node=node,
-            caches=caches,
-            runs=described.runs and _run_records(binder, described.runs, keys_of(SLAB, "runs")),
-            magic=magic and Magic(binder.about(magic.expr, node), binder.about(magic.equals, node)),
-            numbers=described.numbers and _numbers(binder, described.numbers, node),
-            links=described.links and _links(binder, described.links, node),
-            bits=described.bits and _bits(binder, described.bits, node),
-            poison=described.poison and binder.record(described.poison, keys_of(SLAB, "poison")),
-            redzone=described.redzone and bound_redzone(binder, described.redzone, SLAB),
-            caller=described.caller and bound_caller(binder, described.caller, SLAB, VOID),
-            segments=tuple(binder.range(segment) for segment in described.segments),
-            counters=binder.counters(described.counters),
-        ),
+    runs, keys = described.runs, keys_of(SLAB, "runs")
+    return replace(
+        made,
+        node=node,
+        caches=caches,
+        runs=None if runs is None else _run_records(binder, runs, keys, RunRecords[Expression]),
+        magic=bound_magic(binder, described.magic, node),
+        numbers=None if described.numbers is None else _numbers(binder, described.numbers, node),
+        links=None if described.links is None else _links(binder, described.links, node),
+        bits=None if described.bits is None else _bits(binder, described.bits, node),
+        poison=bound_poison(binder, described.poison, SLAB),
+        redzone=bound_redzone(binder, described.redzone, SLAB),
+        caller=bound_caller(binder, described.caller, SLAB, VOID),
+        segments=tuple(binder.range(segment) for segment in described.segments),
+        counters=binder.counters(described.counters),
     )
 
 
@@ -118,10 +109,10 @@ def _caches(binder: Binder, described: Caches[Source], where: str) -> Caches[Exp
     if start is not None:
         element = bound_node(binder, described.node, start, binder.expression(start))
     keys = keys_of(SLAB, "caches")
-    made = cast(Caches[Expression], binder.record(described, keys, element))
-    lists = next(key.keys for key in keys if key.name == "lists")
-    bound = tuple(cast(SlabList[Expression], binder.record(one, lists, element)) for one in described.lists)
-    return replace(made, lists=bound, element=element)
+    made = binder.bound(described, keys, Caches[Expression], element)
+    of_list = next(key.keys for key in keys if key.name == "lists")
+    lists = tuple(binder.bound(one, of_list, SlabList[Expression], element) for one in described.lists)
+    return replace(made, lists=lists, element=element)
 
 
 def _slab_node(binder: Binder, described: SlabHeap[Source], caches: Caches[Expression]) -> Type:
@@ -134,7 +125,7 @@ def _slab_node(binder: Binder, described: SlabHeap[Source], caches: Caches[Expre
 
 
 def _numbers(binder: Binder, described: Numbers[Source], node: Type) -> Numbers[Expression]:
-    made = cast(Numbers[Expression], binder.record(described, keys_of(SLAB, "numbers"), node))
+    made = binder.bound(described, keys_of(SLAB, "numbers"), Numbers[Expression], node)
     if node is not VOID:
         binder.element(described.next, made.next)
     return made
@@ -145,11 +136,11 @@ def _links(binder: Binder, described: ObjectLinks[Source], node: Type) -> Object
     inner = bound_node(binder, described.node, described.first, first) if node is not VOID else VOID
     in_slab = [key for key in keys_of(SLAB, "links") if key.name in ("first", "at", "end")]
     in_object = [key for key in keys_of(SLAB, "links") if key.name == "next"]
-    made = binder.record(binder.record(described, in_object, inner), in_slab, node)
-    return cast(ObjectLinks[Expression], replace(made, node=inner))
+    made = binder.bound(binder.record(described, in_object, inner), in_slab, ObjectLinks[Expression], node)
+    return replace(made, node=inner)
 
 
 def _bits(binder: Binder, described: ObjectBits[Source], node: Type) -> ObjectBits[Expression]:
     if node is not VOID:
         binder.address(described.at, node)
-    return cast(ObjectBits[Expression], binder.record(described, keys_of(SLAB, "bits"), node))
+    return binder.bound(described, keys_of(SLAB, "bits"), ObjectBits[Expression], node)
