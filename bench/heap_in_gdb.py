@@ -30,10 +30,10 @@ def room(ground: Ground, words: int) -> int:
     return DIRECT_MAP + (ground.reserve(8 * words) << 12)
 
 
-def serve(ground: Ground, kind: str, arena: int, words: Words, **values: int) -> None:
-    """Let the kernel's heap be of this kind, with these words for its arena."""
-    ground.fill((arena - DIRECT_MAP) >> 12, words.view(np.uint8))
-    members = {"start": arena, "end": arena + words.nbytes}
+def serve(ground: Ground, kind: str, segment: int, words: Words, **values: int) -> None:
+    """Let the kernel's heap be of this kind, with these words for its segment."""
+    ground.fill((segment - DIRECT_MAP) >> 12, words.view(np.uint8))
+    members = {"start": segment, "end": segment + words.nbytes}
     for state in ("used", "free"):
         members |= {f"{state}_chunks": CHUNKS // 2, f"{state}_bytes": CHUNKS // 2 * PAYLOAD * 8}
     for member, value in (members | values).items():
@@ -49,29 +49,29 @@ def places_from(first: int, words: int) -> Words:
 def in_list(ground: Ground) -> None:
     """A list by address."""
     table = np.zeros((CHUNKS, 4 + PAYLOAD), dtype=np.uint64)
-    arena = room(ground, table.size)
-    places = places_from(arena, table.shape[1])
+    segment = room(ground, table.size)
+    places = places_from(segment, table.shape[1])
     table[:, 0], table[:, 1] = 0x4B4E4843, 8 * PAYLOAD
     table[::2, 0] |= np.uint64(1 << 32)
     table[::2, 4:] = POISON
     table[:-1, 2], table[1:, 3] = places[1:], places[:-1]
-    serve(ground, "list", arena, table.reshape(-1), **{"list.head": arena, "list.tail": int(places[-1])})
+    serve(ground, "list", segment, table.reshape(-1), **{"list.head": segment, "list.tail": int(places[-1])})
 
 
 def with_tags(ground: Ground) -> None:
     """A word in front of each payload and behind it; the free chunks on the list for their size."""
     closing = 0x7461670000000001
     flat = np.full(CHUNKS * (2 + PAYLOAD) + 2, closing, dtype=np.uint64)
-    arena, table = room(ground, len(flat)), flat[1:-1].reshape(CHUNKS, 2 + PAYLOAD)
+    segment, table = room(ground, len(flat)), flat[1:-1].reshape(CHUNKS, 2 + PAYLOAD)
     table[:, 1:-1] = 0
     table[:, 0] = closing | 8 * PAYLOAD
     table[::2, 0] ^= np.uint64(1)
     table[:, -1] = table[:, 0]
-    nodes = places_from(arena + 16, table.shape[1])[::2]
+    nodes = places_from(segment + 16, table.shape[1])[::2]
     table[::2, 3:-1] = POISON
     table[::2, 1][:-1], table[::2, 2][1:] = nodes[1:], nodes[:-1]
     empty = {f"tags.bin[{n}]": 0 for n in range(3)}  # where the list's variables were
-    serve(ground, "tags", arena, flat, **empty | {f"tags.bin[{8 * PAYLOAD // 16 - 1}]": int(nodes[0])})
+    serve(ground, "tags", segment, flat, **empty | {f"tags.bin[{8 * PAYLOAD // 16 - 1}]": int(nodes[0])})
 
 
 LINKED = 1 << 20
@@ -83,8 +83,8 @@ LOST = 1000
 def linked(ground: Ground) -> None:
     """256 MiB of used chunks in a list by address; each payload leads to the next one and to any three others."""
     table = np.zeros((LINKED, 32), dtype=np.uint64)
-    arena = room(ground, table.size)
-    places = np.uint64(arena) + np.arange(LINKED, dtype=np.uint64) * np.uint64(256)
+    segment = room(ground, table.size)
+    places = np.uint64(segment) + np.arange(LINKED, dtype=np.uint64) * np.uint64(256)
     table[:, 0], table[:, 1] = 0x4B4E4843, 256 - 32
     table[:-1, 2], table[1:, 3] = places[1:], places[:-1]
     kept = LINKED - LOST
@@ -93,7 +93,9 @@ def linked(ground: Ground) -> None:
     table[:kept, 10:13] = payloads[random.integers(0, kept, (kept, 3))]
     table[:, 20:] = random.integers(0, 1 << 63, (LINKED, 12), dtype=np.uint64)
     counters = {"used_chunks": LINKED, "used_bytes": LINKED * 224, "free_chunks": 0, "free_bytes": 0}
-    serve(ground, "list", arena, table.reshape(-1), **{"list.head": arena, "list.tail": int(places[-1])}, **counters)
+    serve(
+        ground, "list", segment, table.reshape(-1), **{"list.head": segment, "list.tail": int(places[-1])}, **counters
+    )
     put("kept.middle", int(payloads[0]))
 
 
@@ -136,8 +138,8 @@ def in_slabs(ground: Ground) -> None:
     room_for = (4096 - header) // (stride + 2)
     slabs = -(-CHUNKS // room_for)
     pages = np.zeros((slabs, 4096), dtype=np.uint8)
-    arena = room(ground, slabs * 512)
-    start = np.uint64(arena) + np.arange(slabs, dtype=np.uint64) * np.uint64(4096)
+    segment = room(ground, slabs * 512)
+    start = np.uint64(segment) + np.arange(slabs, dtype=np.uint64) * np.uint64(4096)
     at = 4096 - (header + 2 * room_for + 7) // 8 * 8
     headers = start + np.uint64(at)
     cache = int(gdb.parse_and_eval("(unsigned long) &kernel_heap.slab.sizes[0]"))
@@ -164,7 +166,7 @@ def in_slabs(ground: Ground) -> None:
     values |= {"slab.caches": cache, "slab.runs.pages": table, "free_chunks": slabs * free}
     values |= {"used_chunks": slabs * (room_for - free), "free_bytes": slabs * free * stride}
     values["used_bytes"] = slabs * (room_for - free) * stride
-    serve(ground, "slab", arena, pages.reshape(-1).view(np.uint64), **values)
+    serve(ground, "slab", segment, pages.reshape(-1).view(np.uint64), **values)
 
 
 IMAGES = {"list": in_list, "boundary tags": with_tags, "slabs": in_slabs}

@@ -9,6 +9,7 @@ from gdbext.commands.record import Arguments
 from gdbext.domains.domain import Wanted, every
 from gdbext.errors import DescriptionError, UsageError
 from gdbext.heap.listing import Selection, chunk_list, find_chunk
+from gdbext.heap.slab import slabs_of
 from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.heap.stat import HeapStat, heap_stat
 from gdbext.report.results import Checked, ChunkLists, ChunksFound, HeapMaps, HeapStats
@@ -56,8 +57,8 @@ def _map(session: Session, arguments: Arguments, heaps: tuple[HeapSnapshot | Unr
 
 def _insist_on_cache(name: str | None, heaps: tuple[HeapSnapshot | Unread, ...]) -> None:
     """Complain of a cache that no heap has."""
-    slabs = [heap.slabs for heap in heaps if isinstance(heap, HeapSnapshot) and heap.slabs is not None]
-    there = [cache.name for found in slabs for cache in found.caches if not cache.internal]
+    slabs = [slabs_of(heap) for heap in heaps if isinstance(heap, HeapSnapshot)]
+    there = [cache.name for found in slabs if found is not None for cache in found.caches if not cache.internal]
     if name is not None and name not in there:
         raise UsageError(
             f"there is no cache '{name}'; there are {', '.join(there)}" if there else "there are no caches"
@@ -107,7 +108,8 @@ def heapchunk(session: Session, arguments: Arguments) -> ChunksFound:
     """Find the chunk that holds an address."""
     heaps = session.heaps.all
     address = session.evaluate(arguments.text("ADDR") or "")
-    found = (find_chunk(heap, address, session.heaps.code_names) for heap in heaps if not isinstance(heap, Unread))
+    memory, names = session.virtual, session.heaps.code_names
+    found = (find_chunk(heap, address, memory, names) for heap in heaps if not isinstance(heap, Unread))
     around = tuple(
         heap.name
         for heap in heaps

@@ -93,7 +93,7 @@ the start of the payload, and of the trailer if chunks of this heap have one.
         options=(Option("-leaks", "also look for used chunks that nothing points to (HEAP70)"),),
         details=f"""{FINDING_HELP}
 -leaks searches the kernel's variables, the registers of all processors, the stacks in use and the ranges that the
-profile names in [roots] for pointers to chunks, then those chunks for pointers to others. Every aligned word whose
+profile names in [pointers] for pointers to chunks, then those chunks for pointers to others. Every aligned word whose
 value is an address in a chunk counts as a pointer, so a leak may be missed; but nothing that was searched points to a
 chunk that is reported. Chunks are grouped by size and, if the kernel records callers, by the code that allocated
 them.

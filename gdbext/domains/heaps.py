@@ -3,9 +3,10 @@
 from gdbext.checks.finding import CheckReport, Rule, combined, look, not_looked_at, only, run_rules
 from gdbext.checks.heaps.chunks import HEAP_RULES, heap_rules, report_unread_heap
 from gdbext.checks.heaps.heap_map import HeapMap, heap_map
+from gdbext.checks.heaps.inputs import HeapInputs
 from gdbext.checks.heaps.leaks import LEAK_RULES, FoundLeaks, LeakInputs, Leaks, find_leaks
 from gdbext.checks.heaps.places import HEAP_PLACE_RULES, HeapPlace, heap_place_rules
-from gdbext.checks.heaps.pointers import RootInputs, find_roots
+from gdbext.checks.heaps.pointers import PointerInputs, find_pointers
 from gdbext.domains.chosen import chosen, readable
 from gdbext.domains.domain import Domain, Wanted, every
 from gdbext.domains.lazily import lazily
@@ -73,15 +74,15 @@ class Heaps(Domain):
         place, own = heap_place_rules(heap), heap_rules(heap)
         places = self._asked(place, wanted, lambda rule: self._looked_at_place(rule, heap.name))
         if any(rule.id == "HEAP68" and self._looked_at_place(rule, heap.name).findings for rule in place):
-            why = f"the arena of '{heap.name}' is another's (HEAP68), so what is in it says nothing"
+            why = f"the memory of '{heap.name}' is another's (HEAP68), so what is in it says nothing"
             return combined((*places, only(not_looked_at(own, why), wanted)))
         return combined((*self._asked(own, wanted, lambda rule: self._looked_at(rule, heap.name)), *places))
 
     @part
-    def _looked_at(self, rule: Rule[HeapSnapshot], name: str) -> CheckReport:
+    def _looked_at(self, rule: Rule[HeapInputs], name: str) -> CheckReport:
         heap = self._heap(name)
         assert isinstance(heap, HeapSnapshot)
-        return look(rule, heap, in_flux=heap.in_flux)
+        return look(rule, HeapInputs(heap, self._stop.virtual), in_flux=heap.in_flux)
 
     @part
     def _looked_at_place(self, rule: Rule[HeapPlace], name: str) -> CheckReport:
@@ -89,7 +90,7 @@ class Heaps(Domain):
         assert isinstance(heap, HeapSnapshot)
         there = {other.name: other for other in self.all} if heap.parent else {}
         parent = next((there[name] for name in heap.parent if name in there), None)
-        place = lazily(HeapPlace, heap=lambda: heap, runs=self._translation.mapped, parent=lambda: parent)
+        place = lazily(HeapPlace, heap=lambda: heap, mapped=self._translation.mapped, parent=lambda: parent)
         return look(rule, place, in_flux=heap.in_flux or (isinstance(parent, HeapSnapshot) and parent.in_flux))
 
     def leaks(self, name: str | None = None) -> Leaks:
@@ -99,11 +100,11 @@ class Heaps(Domain):
         bound = tuple(heap for heap in stop.profile.heap if heap.name in {one.name for one in there})
         if stop.machine.cpu.paging:
             stop.virtual.know_all()  # all that is mapped is looked at once, not for each range anew
-        roots = find_roots(
-            RootInputs(stop.symbols, stop.profile.roots, stop.machine.registers(), there, bound, stop.virtual)
+        sources = find_pointers(
+            PointerInputs(stop.symbols, stop.profile.pointers, stop.machine.registers(), there, bound, stop.virtual)
         )
         width = 8 if stop.machine.cpu.long_mode else 4
-        inputs = LeakInputs(heaps, roots, stop.virtual, width, self._translation.direct_map, self.code_names)
+        inputs = LeakInputs(heaps, sources, stop.virtual, width, self._translation.direct_map, self.code_names)
         return find_leaks(inputs, name)
 
     def check_leaks(self, leaks: Leaks) -> CheckReport:

@@ -7,15 +7,17 @@ root down to see which nodes are blocks.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable
-from gdbext.heap.callers import caller_record
-from gdbext.heap.chunks import common_without_headers
+from gdbext.heap.callers import read_callers
+from gdbext.heap.chunks import counters_of, in_flux
 from gdbext.heap.fill import read_fills
-from gdbext.heap.snapshot import U64, Chunks, HeapSnapshot, Segment
+from gdbext.heap.parts import U64, Chunks, Segment
+from gdbext.heap.snapshot import Detail, HeapSnapshot, Layout
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.slabs import BuddyHeap
 from gdbext.units import VirtAddr, hex_address
@@ -42,9 +44,22 @@ class WrongNode:
     expected: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class BuddyDetail(Detail):
+    """The nodes of the tree that are wrong, the first ones from the leaves up."""
+
+    kind: ClassVar[str] = "buddy"
+    wrong_nodes: tuple[WrongNode, ...]
+
+    @property
+    def finds_free(self) -> bool:
+        """The tree leads to free blocks."""
+        return True
+
+
 @dataclass(frozen=True)
 class _Level:
-    """The nodes of one height with a part in the arena: the first one's number, and their bytes."""
+    """The nodes of one height with a part in the segment: the first one's number, and their bytes."""
 
     height: int
     first: int
@@ -61,14 +76,16 @@ def read_buddy(heap: BuddyHeap[Expression], memory: PagedMemory) -> HeapSnapshot
     tree = _Tree(heap, memory)
     chunks = tree.chunks()
     return HeapSnapshot(
-        **common_without_headers(heap, memory),
-        caller=caller_record(heap.caller, memory),
-        kind="buddy",
+        name=heap.name,
+        detail=BuddyDetail(wrong_nodes=tree.wrong()),
         chunks=chunks,
-        wrong_nodes=tree.wrong(),
-        fills=read_fills(heap.poison, heap.redzone, chunks, memory),
         segments=(Segment(VirtAddr(tree.start), VirtAddr(tree.end)),),
-        has_magic=False,
+        counters=counters_of(heap, memory),
+        in_flux=in_flux(heap, memory),
+        layout=Layout(alignment=heap.alignment, minimum=heap.minimum),
+        parent=heap.parent,
+        fills=read_fills(heap.poison, heap.redzone, chunks, memory),
+        callers=read_callers(heap.caller, chunks, memory),
     )
 
 
@@ -85,9 +102,9 @@ class _Tree:
         room = self._smallest << self._height
         fits = self._origin <= self.start <= self.end <= self._origin + room
         if not fits or self.end - self.start > MOST_LEAVES * self._smallest:
-            arena = f"{hex_address(self.start)}-{hex_address(self.end)}"
+            segment = f"{hex_address(self.start)}-{hex_address(self.end)}"
             raise MemoryUnavailable(
-                f"an arena of {arena} cannot be under a tree over {room} bytes at {self._origin:#x}"
+                f"a segment of {segment} cannot be under a tree over {room} bytes at {self._origin:#x}"
             )
         empty = self.start == self.end
         self._levels = [] if empty else [self._level(height, memory) for height in range(self._height + 1)]
@@ -153,7 +170,7 @@ class _Tree:
 
 
 def _halves(level: _Level, below: _Level, bytes_of: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The bytes of each node's halves; those outside the arena are 0."""
+    """The bytes of each node's halves; those outside the segment are 0."""
     pairs = np.zeros(2 * len(level.bytes), dtype=np.uint8)
     first = below.first - 2 * level.first
     pairs[first : first + len(bytes_of)] = bytes_of

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.heap.snapshot import U64, Chunks
-from gdbext.machine.memory import VirtualMemory
+from gdbext.heap.parts import U64, Chunks
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.heaps import Caller
-from gdbext.structures.chain import values_in
-from gdbext.structures.gather import gathered, span_of
+from gdbext.structures.gather import node_values
 from gdbext.symbols.model import Symbols
 from gdbext.units import VirtAddr, hex_address
 from gdbext.x86.virtual import PagedMemory
@@ -22,29 +19,21 @@ CallerNames = Callable[[int], str]
 """What to call the code at an address."""
 
 
-@dataclass(frozen=True)
-class CallerRecord:
-    """Where it stands who asked for a used chunk: ``expr`` is about its payload, or (``in_header``) its header."""
+def read_callers(
+    described: Caller[Expression] | None, chunks: Chunks, memory: PagedMemory
+) -> NDArray[np.uint64] | None:
+    """The code address of each chunk's caller; 0 for free chunks, and where nothing can be read.
 
-    expr: Expression
-    in_header: bool
-
-    def read(self, chunks: Chunks, memory: PagedMemory) -> NDArray[np.uint64]:
-        """The code address of each chunk's caller; 0 for free chunks, and where nothing can be read."""
-        found = np.zeros(len(chunks), dtype=U64)
-        which = np.flatnonzero(~chunks.free & chunks.sound)
-        nodes = (chunks.address if self.in_header else chunks.payload)[which]
-        span = span_of((self.expr,))
-        rows, seen = gathered(nodes, span, memory)
-        found[which] = np.where(seen, values_in(self.expr, nodes, rows, span[0], memory).astype(U64), U64(0))
-        return found
-
-
-def caller_record(described: Caller[Expression] | None, memory: VirtualMemory) -> CallerRecord | None:
-    """Where a heap's callers stand; None where the profile names none, or the kernel records none now."""
+    None where the profile names no callers, or the kernel records none now. Raises MemoryUnavailable.
+    """
     if described is None or (described.when is not None and not described.when.evaluate(memory)):
         return None
-    return CallerRecord(described.expr.settled(memory), described.at == "header")
+    which = np.flatnonzero(~chunks.free & chunks.sound)
+    at = chunks.address if described.at == "header" else chunks.payload
+    nodes = node_values(at[which], (described.expr,), memory)
+    found = np.zeros(len(chunks), dtype=U64)
+    found[which] = np.where(nodes.seen, nodes.values(described.expr).astype(U64), U64(0))
+    return found
 
 
 def names_of_code(symbols: Symbols) -> CallerNames:

@@ -8,17 +8,17 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.heap.callers import caller_record
-from gdbext.heap.snapshot import U64, Chunks, Segment
+from gdbext.heap.parts import U64, Chunks, Segment, Watermark
+from gdbext.heap.snapshot import Layout
 from gdbext.machine.memory import VirtualMemory
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.heaps import ChunkHeap, Heap, Segments
+from gdbext.profile.language.heaps import Watermark as BoundWatermark
 from gdbext.profile.language.keys import Magic
 from gdbext.structures.chain import values_in
 from gdbext.structures.collections import read
 from gdbext.structures.counter import Counter, read_counter
 from gdbext.units import VirtAddr
-from gdbext.x86.virtual import PagedMemory
 
 _H = TypeVar("_H", bound=ChunkHeap[Expression])
 
@@ -76,41 +76,29 @@ def segments_of(written: tuple[Segments[Expression], ...], memory: VirtualMemory
     return tuple(found)
 
 
-def common_of(heap: ChunkHeap[Expression], memory: VirtualMemory) -> dict[str, Any]:
-    """The parts of a snapshot that every heap of chunks has."""
-    return {
-        "name": heap.name,
-        "parent": heap.parent,
-        "caller": caller_record(heap.caller, memory),
-        "segments": segments_of(heap.segments, memory),
-        "counters": counters_of(heap, memory),
-        "in_flux": bool(heap.lock and heap.lock.evaluate(memory)),
-        "header": heap.header_size,
-        "alignment": heap.alignment,
-        "minimum": heap.minimum,
-        "coalesces": heap.coalesces,
-        "has_magic": heap.magic is not None,
-        "free_if_indexed": heap.free is None,
-        "memory": memory,
-    }
+def layout_of(heap: ChunkHeap[Expression], trailer: int = 0) -> Layout:
+    """How chunks with headers are laid out."""
+    return Layout(
+        header=heap.header_size,
+        trailer=trailer,
+        alignment=heap.alignment,
+        minimum=heap.minimum,
+        coalesces=heap.coalesces,
+        has_magic=heap.magic is not None,
+    )
 
 
-def common_without_headers(heap: Heap[Expression], memory: PagedMemory) -> dict[str, Any]:
-    """The parts of a snapshot that every heap has whose chunks have no headers."""
-    return {
-        "name": heap.name,
-        "parent": heap.parent,
-        "starts": np.zeros(0, dtype=np.int64),
-        "counters": counters_of(heap, memory),
-        "in_flux": bool(heap.lock and heap.lock.evaluate(memory)),
-        "header": 0,
-        "alignment": heap.alignment,
-        "minimum": heap.minimum,
-        "coalesces": False,
-        "memory": memory,
-    }
+def in_flux(heap: Heap[Expression], memory: VirtualMemory) -> bool:
+    """Whether the heap's lock is held."""
+    return bool(heap.lock and heap.lock.evaluate(memory))
 
 
 def counters_of(heap: Heap[Expression], memory: VirtualMemory) -> tuple[Counter, ...]:
     """What the heap counts itself."""
     return tuple(read_counter(meaning, counter, memory) for meaning, counter in heap.counters.items())
+
+
+def read_watermark(mark: BoundWatermark[Expression], memory: VirtualMemory) -> Watermark:
+    """Where memory is handed out from one end to the other."""
+    start, current, end = (VirtAddr(e.evaluate(memory)) for e in (mark.start, mark.current, mark.end))
+    return Watermark(start, current, end, mark.current.address(memory) if mark.current.is_lvalue else None)

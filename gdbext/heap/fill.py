@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable
-from gdbext.heap.snapshot import U64, Chunks, Fill
+from gdbext.heap.parts import U64, Chunks
 from gdbext.machine.memory import VirtualMemory
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.heaps import Poison, Redzone
@@ -21,6 +21,20 @@ from gdbext.x86.virtual import PagedMemory
 
 BLOCK = 1 << 20
 """Bytes that are looked at together."""
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Memory that must hold one byte over and over: stretches in order of address, and the numbers of their chunks.
+
+    ``what`` is the misdeed that changes it: writing into ``poison`` of free chunks, ``underrun`` or ``overrun``.
+    """
+
+    what: str
+    byte: int
+    chunk: NDArray[np.int64]
+    start: NDArray[np.uint64]
+    end: NDArray[np.uint64]
 
 
 def read_fills(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.heap.snapshot import U64, Chunks
+from gdbext.heap.parts import U64, Chunks
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.heaps import Bins, ChunkHeap, Linked, Tree
 from gdbext.structures.chain import Break, Stop, values_in
@@ -76,10 +76,11 @@ class FreeTree:
 
 @dataclass(frozen=True)
 class FreeIndex:
-    """All that a heap finds free chunks by."""
+    """All that a heap finds free chunks by; ``alone``: nothing else tells which chunks are free."""
 
     bins: tuple[Bin, ...]
     tree: FreeTree | None
+    alone: bool
 
     def times(self, chunks: int) -> NDArray[np.int64]:
         """How often each of so many chunks is in it."""
@@ -100,8 +101,9 @@ def read_index(heap: ChunkHeap[Expression], chunks: Chunks, memory: PagedMemory)
     if not heap.bins and heap.tree is None:
         return chunks, None
     bins = tuple(found for written in heap.bins for found in _Bins(written, chunks, memory).read())
-    index = FreeIndex(bins, None if heap.tree is None else _read_tree(heap.tree, chunks, memory))
-    return (chunks if heap.free is not None else replace(chunks, free=index.times(len(chunks)) > 0)), index
+    tree = None if heap.tree is None else _read_tree(heap.tree, chunks, memory)
+    index = FreeIndex(bins, tree, alone=heap.free is None)
+    return (replace(chunks, free=index.times(len(chunks)) > 0) if index.alone else chunks), index
 
 
 class _Nodes:

@@ -5,21 +5,51 @@ The list is followed from its head. Where it breaks off, or ends before its tail
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.errors import Stopped
-from gdbext.heap.chunks import Headers, chunks_of, common_of, settled
+from gdbext.heap.callers import read_callers
+from gdbext.heap.chunks import Headers, chunks_of, counters_of, in_flux, layout_of, segments_of, settled
 from gdbext.heap.fill import read_fills
 from gdbext.heap.index import read_index
-from gdbext.heap.snapshot import MOST_CHUNKS, U64, Chunks, HeapSnapshot
+from gdbext.heap.parts import MOST_CHUNKS, U64, Chunks
+from gdbext.heap.snapshot import HeapSnapshot, InOrder
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.heaps import ListHeap
 from gdbext.structures.chain import Break, Chain, Links, NodeShape, Stop, follow
 from gdbext.units import WORD_MASK, VirtAddr
 from gdbext.x86.virtual import PagedMemory
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListDetail(InOrder):
+    """A list of all chunks. ``broken`` is where its links lead nowhere; ``head`` and ``rover`` are where these lead."""
+
+    kind: ClassVar[str] = "list"
+    linked: ClassVar[bool] = True
+    head: VirtAddr
+    rover: VirtAddr | None
+    circular: bool
+    broken: Break | None
+
+    @property
+    def address(self) -> VirtAddr | None:
+        """Where the head leads."""
+        return self.head
+
+    @property
+    def unseen(self) -> str | None:
+        """Why the list breaks off."""
+        return None if self.broken is None else self.broken.why
+
+    @property
+    def finds_free(self) -> bool:
+        """Whether searches have a place to begin at."""
+        return self.rover is not None
 
 
 def read_list(heap: ListHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
@@ -48,17 +78,24 @@ class _Reader:
         whole = self._in_order(ahead) if back is None and broken is None else ahead
         chunks, index = read_index(heap, whole if back is None else whole.joined(back), memory)
         return HeapSnapshot(
-            **common_of(heap, memory),
-            kind="list",
+            name=heap.name,
+            detail=ListDetail(
+                head=self._node(head),
+                tail=None if tail is None else self._node(tail),
+                rover=self._node(heap.rover.evaluate(memory)) if heap.rover else None,
+                circular=heap.circular,
+                broken=broken,
+            ),
             chunks=chunks,
+            segments=segments_of(heap.segments, memory),
+            counters=counters_of(heap, memory),
+            in_flux=in_flux(heap, memory),
+            layout=layout_of(heap),
+            parent=heap.parent,
+            starts=np.array([len(ahead)] if back is not None and len(ahead) else [], dtype=np.int64),
             index=index,
             fills=read_fills(heap.poison, heap.redzone, chunks, memory),
-            starts=np.array([len(ahead)] if back is not None and len(ahead) else [], dtype=np.int64),
-            broken=broken,
-            head=self._node(head),
-            tail=None if tail is None else self._node(tail),
-            circular=heap.circular,
-            rover=self._node(heap.rover.evaluate(memory)) if heap.rover else None,
+            callers=read_callers(heap.caller, chunks, memory),
         )
 
     def _node(self, link: int) -> VirtAddr:

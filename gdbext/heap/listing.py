@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable
 from gdbext.heap.callers import CallerNames
-from gdbext.heap.slab import NOBODY
+from gdbext.heap.slab import NOBODY, Slabs, slabs_of
 from gdbext.heap.snapshot import HeapSnapshot
+from gdbext.machine.memory import VirtualMemory
 from gdbext.units import VirtAddr, hex_address
 
 ROW = 16
@@ -136,7 +137,8 @@ class _Lines:
         self._heap = heap
         self._callers = names
         self._names, self._place = _places(heap)
-        self._slab = None if heap.slabs is None else heap.slabs.slab_of_chunks(len(heap.chunks))
+        self.slabs = slabs_of(heap)
+        self._slab = None if self.slabs is None else self.slabs.slab_of_chunks(len(heap.chunks))
 
     def line(self, index: int) -> ChunkLine:
         """The chunk with this number."""
@@ -159,8 +161,7 @@ class _Lines:
         return [self._cache(index) for index in chosen.tolist()]
 
     def _cache(self, index: int) -> str | None:
-        slab = self.slab(index)
-        slabs = self._heap.slabs
+        slab, slabs = self.slab(index), self.slabs
         if slab is None or slabs is None or slabs.cache[slab] == NOBODY:
             return None
         return slabs.caches[int(slabs.cache[slab])].name
@@ -208,8 +209,10 @@ class SlabPlace:
     number: int
 
 
-def find_chunk(heap: HeapSnapshot, address: int, names: CallerNames = hex_address) -> ChunkFound | None:
-    """The chunk whose header, payload or trailer an address lies in."""
+def find_chunk(
+    heap: HeapSnapshot, address: int, memory: VirtualMemory, names: CallerNames = hex_address
+) -> ChunkFound | None:
+    """The chunk whose header, payload or trailer an address lies in; its bytes as ``memory`` has them."""
     index = _index_at(heap, address)
     if index is None:
         return None
@@ -221,18 +224,18 @@ def find_chunk(heap: HeapSnapshot, address: int, names: CallerNames = hex_addres
     part, start = "header", int(chunk.address)
     if address >= chunk.payload:
         part, start = "payload", int(chunk.payload)
-    if address >= chunk.payload + chunk.size and heap.trailer:
+    if address >= chunk.payload + chunk.size and heap.layout.trailer:
         part, start = "trailer", chunk.payload + chunk.size
-    place = _slab_place(heap, lines.slab(index), chunk)
-    return ChunkFound(heap.name, part, address - start, chunk, before, behind, _bytes_of(heap, chunk), place)
+    place = _slab_place(lines.slabs, lines.slab(index), chunk)
+    return ChunkFound(heap.name, part, address - start, chunk, before, behind, _bytes_of(heap, chunk, memory), place)
 
 
-def _slab_place(heap: HeapSnapshot, slab: int | None, chunk: ChunkLine) -> SlabPlace | None:
-    if slab is None or heap.slabs is None:
+def _slab_place(slabs: Slabs | None, slab: int | None, chunk: ChunkLine) -> SlabPlace | None:
+    if slab is None or slabs is None:
         return None
-    shape = heap.slabs.shape
+    shape = slabs.shape
     number = (chunk.address - int(shape.first[slab])) // int(shape.stride[slab])
-    return SlabPlace(VirtAddr(int(heap.slabs.header[slab])), chunk.cache, number)
+    return SlabPlace(VirtAddr(int(slabs.header[slab])), chunk.cache, number)
 
 
 def _index_at(heap: HeapSnapshot, address: int) -> int | None:
@@ -246,18 +249,18 @@ def _index_at(heap: HeapSnapshot, address: int) -> int | None:
     return index if address < end else None
 
 
-def _bytes_of(heap: HeapSnapshot, chunk: ChunkLine) -> tuple[Bytes, ...]:
+def _bytes_of(heap: HeapSnapshot, chunk: ChunkLine, memory: VirtualMemory) -> tuple[Bytes, ...]:
     """What stands in a chunk, in lines."""
     parts = [
-        ("header", int(chunk.address), heap.header),
+        ("header", int(chunk.address), heap.layout.header),
         ("payload", int(chunk.payload), max(0, min(chunk.size, SHOWN))),
-        ("trailer", chunk.payload + chunk.size, heap.trailer if chunk.size >= 0 else 0),
+        ("trailer", chunk.payload + chunk.size, heap.layout.trailer if chunk.size >= 0 else 0),
     ]
     lines = []
     for part, start, size in parts:
         for at in range(start, start + size, ROW):
             try:
-                data = heap.memory.read(VirtAddr(at), min(ROW, start + size - at))
+                data = memory.read(VirtAddr(at), min(ROW, start + size - at))
             except MemoryUnavailable:
                 break
             lines.append(Bytes(VirtAddr(at), part, data.hex(" ")))

@@ -197,12 +197,12 @@ def led_to_from(ranges: list[tuple[int, int]], places: Places, reader: Reader) -
     return np.unique(np.concatenate(found))
 
 
-def reached(count: int, roots: Numbers, links: Links) -> NDArray[np.bool_]:
-    """Which of ``count`` places the roots lead to, through any number of others. Raises Stopped."""
+def reached(count: int, begin: Numbers, links: Links) -> NDArray[np.bool_]:
+    """Which of ``count`` places those to ``begin`` with lead to, through any number of others. Raises Stopped."""
     marks = np.zeros(count, dtype=np.bool_)
-    marks[roots] = True
+    marks[begin] = True
     first = np.searchsorted(links.source, np.arange(count + 1, dtype=np.int32))
-    frontier = roots
+    frontier = begin
     try:
         while len(frontier):
             progress("chunks reached", int(np.count_nonzero(marks)), count)

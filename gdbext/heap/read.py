@@ -1,27 +1,25 @@
 """One door to the readers: any heap of a profile, read into a snapshot."""
 
-from dataclasses import replace
-from typing import Any
-
 from gdbext.errors import DescriptionError, MemoryUnavailable
+from gdbext.heap.adjacent import read_adjacent
 from gdbext.heap.blocks import ReadAhead
 from gdbext.heap.buddy import read_buddy
 from gdbext.heap.bump import read_bump
 from gdbext.heap.list import read_list
-from gdbext.heap.runs import read_runs
+from gdbext.heap.page_runs import read_page_runs_heap
 from gdbext.heap.slab import read_slab
 from gdbext.heap.snapshot import HeapSnapshot
-from gdbext.heap.tiles import read_tiles
 from gdbext.profile.binding.heaps import BoundHeap
-from gdbext.profile.language.heaps import BumpHeap, ListHeap, TiledHeap
-from gdbext.profile.language.slabs import BuddyHeap, RunsHeap, SlabHeap
+from gdbext.profile.language.all_heaps import HEAP_KINDS
+from gdbext.profile.language.heaps import AdjacentHeap, BumpHeap, ListHeap
+from gdbext.profile.language.slabs import BuddyHeap, PageRunsHeap, SlabHeap
 from gdbext.structures.unread import NOT_YET, Unread
 from gdbext.x86.virtual import PagedMemory
 
 
 def kind_of(heap: BoundHeap) -> str:
     """What a profile calls a heap's kind."""
-    return _KINDS[type(heap)]
+    return next(kind for kind, table in HEAP_KINDS.items() if table.record is type(heap))
 
 
 def is_there(heap: BoundHeap, memory: PagedMemory) -> bool:
@@ -38,7 +36,7 @@ def read_heap(heap: BoundHeap, memory: PagedMemory) -> HeapSnapshot | Unread:
     try:
         if heap.ready is not None and not heap.ready.evaluate(ahead):
             return Unread(heap.name, kind, NOT_YET, absent=True)
-        found = replace(_read(heap, ahead), memory=memory)
+        found = _read(heap, ahead)
     except (MemoryUnavailable, DescriptionError) as error:
         return Unread(heap.name, kind, str(error), absent=False)
     if _is_not_set_up(found):
@@ -49,30 +47,20 @@ def read_heap(heap: BoundHeap, memory: PagedMemory) -> HeapSnapshot | Unread:
 def _is_not_set_up(heap: HeapSnapshot) -> bool:
     """Whether its variables say that there is nothing yet."""
     empty = all(segment.start == segment.end for segment in heap.segments)
-    return empty and not heap.head and (bool(heap.segments) or not heap.scattered)
+    return empty and not heap.detail.address and (bool(heap.segments) or not heap.detail.scattered)
 
 
 def _read(heap: BoundHeap, memory: PagedMemory) -> HeapSnapshot:
     match heap:
         case ListHeap():
             return read_list(heap, memory)
-        case TiledHeap():
-            return read_tiles(heap, memory)
+        case AdjacentHeap():
+            return read_adjacent(heap, memory)
         case BumpHeap():
             return read_bump(heap, memory)
-        case RunsHeap():
-            return read_runs(heap, memory)
+        case PageRunsHeap():
+            return read_page_runs_heap(heap, memory)
         case SlabHeap():
             return read_slab(heap, memory)
         case BuddyHeap():
             return read_buddy(heap, memory)
-
-
-_KINDS: dict[type[Any], str] = {
-    ListHeap: "list",
-    TiledHeap: "chunks",
-    BumpHeap: "bump",
-    RunsHeap: "runs",
-    SlabHeap: "slab",
-    BuddyHeap: "buddy",
-}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable, Stopped
-from gdbext.heap.callers import caller_record
-from gdbext.heap.chunks import common_without_headers, segments_of
+from gdbext.heap.callers import read_callers
+from gdbext.heap.chunks import counters_of, in_flux, segments_of
 from gdbext.heap.fill import read_fills
-from gdbext.heap.runs import PageRuns, read_page_runs
+from gdbext.heap.page_runs import InPages, PageRuns, read_page_runs
+from gdbext.heap.parts import MOST_CHUNKS, U64, Chunks, Lost, Pieces, Segment
 from gdbext.heap.slab_objects import Free, Objects, Shape, laid_out, read_free
-from gdbext.heap.snapshot import MOST_CHUNKS, U64, Chunks, HeapSnapshot, Lost, Pieces, Segment
+from gdbext.heap.snapshot import HeapSnapshot, Layout
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.slabs import SlabHeap, SlabList
 from gdbext.structures.chain import Break, Links, NodeShape, Stop, follow
@@ -95,6 +97,19 @@ class Slabs:
         return "no cache" if cache == NOBODY else f"cache {self.caches[cache].name}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class SlabDetail(InPages):
+    """The slabs, and their pages where records tell of them."""
+
+    kind: ClassVar[str] = "slab"
+    slabs: Slabs
+
+
+def slabs_of(heap: HeapSnapshot) -> Slabs | None:
+    """The slabs that a heap's chunks are in; None when it has none."""
+    return heap.detail.slabs if isinstance(heap.detail, SlabDetail) else None
+
+
 def read_slab(heap: SlabHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
     """Read a heap of slabs. Raises MemoryUnavailable when not even its caches can be read."""
     runs = None if heap.runs is None else read_page_runs(heap.runs, memory)
@@ -102,18 +117,18 @@ def read_slab(heap: SlabHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
     slabs = _Reader(heap, memory, runs, inside).read()
     chunks, slabs = _chunks_of(slabs, runs)
     return HeapSnapshot(
-        **common_without_headers(heap, memory),
-        caller=caller_record(heap.caller, memory),
-        kind="slab",
+        name=heap.name,
+        detail=SlabDetail(page_runs=runs, slabs=slabs),
         chunks=chunks,
-        scattered=True,
-        runs=runs,
-        slabs=slabs,
-        lost=_lost(slabs),
-        fills=read_fills(heap.poison, heap.redzone, chunks, memory),
         segments=inside,
+        counters=counters_of(heap, memory),
+        in_flux=in_flux(heap, memory),
+        layout=Layout(alignment=heap.alignment, minimum=heap.minimum, has_magic=heap.magic is not None),
+        parent=heap.parent,
+        lost=_lost(slabs),
         pieces=_pieces(slabs, runs),
-        has_magic=heap.magic is not None,
+        fills=read_fills(heap.poison, heap.redzone, chunks, memory),
+        callers=read_callers(heap.caller, chunks, memory),
     )
 
 

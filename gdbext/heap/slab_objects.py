@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.heap.snapshot import U64
+from gdbext.heap.parts import U64
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.slabs import Numbers, ObjectBits, ObjectLinks, SlabHeap
 from gdbext.structures.gather import NodeValues, gathered, node_values

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gdbext.heap.slab import Slabs
-from gdbext.heap.snapshot import Chunks, HeapSnapshot
+from gdbext.heap.parts import Chunks
+from gdbext.heap.slab import Slabs, slabs_of
+from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.structures.counter import CounterStat
 from gdbext.units import VirtAddr
 
@@ -69,11 +70,11 @@ def heap_stat(heap: HeapSnapshot) -> HeapStat:
     chunks = heap.chunks
     intact = chunks.taken(np.flatnonzero(chunks.sound))
     counted = count_chunks(intact)
-    if heap.kind == "bump" and heap.watermark is not None:
-        mark = heap.watermark
+    mark, slabs = heap.watermark, slabs_of(heap)
+    if mark is not None and not heap.detail.knows_chunks:
         counted |= {"used_bytes": mark.current - mark.start, "free_bytes": mark.end - mark.current}
     free_bytes = counted["free_bytes"]
-    largest = int(intact.size[intact.free].max(initial=0)) if heap.kind != "bump" else free_bytes
+    largest = int(intact.size[intact.free].max(initial=0)) if heap.detail.knows_chunks else free_bytes
     return HeapStat(
         name=heap.name,
         kind=heap.kind,
@@ -85,14 +86,14 @@ def heap_stat(heap: HeapSnapshot) -> HeapStat:
         used_bytes=counted["used_bytes"],
         free_bytes=free_bytes,
         largest_free=largest,
-        overhead=len(chunks) * (heap.header + heap.trailer),
+        overhead=len(chunks) * (heap.layout.header + heap.layout.trailer),
         fragmentation=1 - largest / free_bytes if free_bytes > 0 else 0.0,
         counters=tuple(
             CounterStat(c.meaning, c.value, counted[c.meaning] if heap.sound else None) for c in heap.counters
         ),
         complete=heap.sound,
         in_flux=heap.in_flux,
-        caches=() if heap.slabs is None else _cache_stats(heap.slabs),
+        caches=() if slabs is None else _cache_stats(slabs),
     )
 
 

@@ -239,8 +239,10 @@ def incomplete(why: str, style: Style) -> str:
 
 def heap_head(heap: HeapStat) -> str:
     """A heap in one line: name, kind, where it is."""
-    arena = ", ".join(f"{hex_address(s.start)}-{hex_address(s.end)}" for s in heap.segments)
-    return f"{heap.name} ({heap.kind})" + (f": {arena}" if arena else "") + (", lock held" if heap.in_flux else "")
+    segments = ", ".join(f"{hex_address(s.start)}-{hex_address(s.end)}" for s in heap.segments)
+    return (
+        f"{heap.name} ({heap.kind})" + (f": {segments}" if segments else "") + (", lock held" if heap.in_flux else "")
+    )
 
 
 @render.register

@@ -6,6 +6,7 @@ from pathlib import Path
 from gdbext.checks.finding import run_rules
 from gdbext.checks.heaps.chunks import heap_rules
 from gdbext.checks.heaps.heap_map import HeapMap, heap_map
+from gdbext.checks.heaps.inputs import HeapInputs
 from gdbext.heap.listing import Selection, chunk_list, find_chunk
 from gdbext.heap.read import read_heap
 from gdbext.heap.snapshot import HeapSnapshot
@@ -84,12 +85,16 @@ class Kernel(Guest):
         """Neighbouring 64-bit words."""
         self.entries(address, [value & (1 << 64) - 1 for value in values])
 
+    @property
+    def virtual(self):
+        return PagedMemory(self.memory, cpu(cr0=1))
+
     def read(self):
-        return read_heap(self.heap, PagedMemory(self.memory, cpu(cr0=1)))
+        return read_heap(self.heap, self.virtual)
 
     def report(self):
         heap = self.read()
-        return run_rules(heap_rules(heap), heap)
+        return run_rules(heap_rules(heap), HeapInputs(heap, self.virtual))
 
     def found(self, *rules):
         """What the rules find, as rule and address; everything else that is made of a heap is made too."""
@@ -99,7 +104,7 @@ class Kernel(Guest):
         heap_stat(heap)
         for selection in (Selection(("free", "used", "unknown"), by_size=True), Selection(("free",), by_lists=True)):
             chunk_list(heap, selection)
-        find_chunk(heap, ARENA + 100)
+        find_chunk(heap, ARENA + 100, self.virtual)
         findings = self.report().findings
         for finding in findings:
             assert finding.expected
@@ -137,7 +142,7 @@ class Kernel(Guest):
             assert list(drawn.begins) == sorted(set(drawn.begins))
         addresses = {chunk.address for chunk in chunks}
         for finding in self.report().findings:
-            assert finding.subject != "chunk" or finding.address in addresses | {heap.tail, heap.rover}, finding
+            assert finding.subject != "chunk" or finding.address in addresses | {getattr(heap.detail, name, None) for name in ("tail", "rover")}, finding
 
     def count(self, tiles):
         """Set the counters to what these chunks make."""

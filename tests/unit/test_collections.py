@@ -96,10 +96,10 @@ class Kernel(Guest):
 
     def bound(self, keys, asked):
         """The collection that these keys describe, and expressions about its elements."""
-        text = f'[kernel]\nname = "made-up"\n[roots.it]\nstart = 0\nend = 0\n{keys}\n'
-        (roots,) = read_profile(text, "k.toml").roots
+        text = f'[kernel]\nname = "made-up"\n[pointers.it]\nstart = 0\nend = 0\n{keys}\n'
+        (pointers,) = read_profile(text, "k.toml").pointers
         binder = Binder(self.symbols)
-        bound = bind_collection(binder, roots.collection)
+        bound = bind_collection(binder, pointers.collection)
         columns = {name: binder.in_context(Source((text,), "here"), *context(bound)) for name, text in asked.items()}
         assert binder.problems == []
         return bound, columns
@@ -110,7 +110,7 @@ class Kernel(Guest):
 
 
 def problems(symbols, keys):
-    text = f'[kernel]\nname = "made-up"\n[roots.it]\nstart = "value"\nend = "value"\n{keys}\n'
+    text = f'[kernel]\nname = "made-up"\n[pointers.it]\nstart = "value"\nend = "value"\n{keys}\n'
     return [str(problem) for problem in bind(read_profile(text, "k.toml"), symbols).problems]
 
 
@@ -612,7 +612,7 @@ MISTAKES = {
 def test_mistakes_are_named_with_their_lines(symbols, keys, said):
     found = problems(symbols, keys)
     assert any(said in problem for problem in found), found
-    assert all(problem.startswith("k.toml:") and "(roots.it" in problem for problem in found)
+    assert all(problem.startswith("k.toml:") and "(pointers.it" in problem for problem in found)
 
 
 def test_outer_is_there_where_something_is_nested(symbols):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gdbext.checks.heaps.pointers import RootInputs, find_roots
+from gdbext.checks.heaps.pointers import PointerInputs, find_pointers
 from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.machine.tables import GeneralRegisters
 from tests.unit.test_profile_guide import PAGE, compiled, examples, loaded, session_over
@@ -31,10 +31,10 @@ def buffers(session):
     return [(buffer.physical, buffer.size) for buffer in table.buffers]
 
 
-def roots(session):
+def pointers(session):
     registers = GeneralRegisters((), None)
-    inputs = RootInputs(session.symbols, session.profile.roots, registers, (), (), session.virtual)
-    found = find_roots(inputs)
+    inputs = PointerInputs(session.symbols, session.profile.pointers, registers, (), (), session.virtual)
+    found = find_pointers(inputs)
     assert found.left_out == ()
     return [root for root in found.ranges if root[0] >= 0x300000]
 
@@ -78,13 +78,13 @@ CONTENTS: dict[str, tuple[str, Any, Any]] = {
     "A tree": (
         "struct area low = { 0x301000, 1 }, high = { 0x309000, 2 }, top = { 0x304000, 3, &low, &high };"
         "struct area *areas = &top;",
-        roots,
+        pointers,
         [(0x301000, 0x302000), (0x304000, 0x307000), (0x309000, 0x30B000)],
     ),
     "An array of pointers": (
         "struct thread one = { 0x301000, 0x302000 }, two = { 0x303000, 0x305000 };"
         "struct thread *threads[4] = { &one, 0, &two };",
-        roots,
+        pointers,
         [(0x301000, 0x302000), (0x303000, 0x305000)],
     ),
     "A hash table": (
@@ -97,7 +97,7 @@ CONTENTS: dict[str, tuple[str, Any, Any]] = {
         "struct thread c = { 0x308000 }, b = { 0x304000 }, a = { 0x301000, &b };"
         "struct process idle = { 0x1000 }, other = { 0x3000, &c, &idle }, init = { 0x2000, &a, &other };"
         "struct process *processes = &init;",
-        roots,
+        pointers,
         [(0x301000, 0x303000), (0x304000, 0x306000), (0x308000, 0x30B000)],
     ),
     "A list of arrays": (

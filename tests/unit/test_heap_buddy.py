@@ -158,11 +158,11 @@ def test_a_large_tree_that_is_overwritten(symbols):
     kernel.write(nodes, b"\xff" * (2 << height))
     heap = kernel.read()
     assert len(heap.chunks) == 1 << height
-    assert [(node.at, node.halves) for node in heap.wrong_nodes[:2]] == [
+    assert [(node.at, node.halves) for node in heap.detail.wrong_nodes[:2]] == [
         (nodes + (1 << height), None),
         (nodes + (1 << height) + 1, None),
     ]
-    assert len(heap.wrong_nodes) == WRONG_KEPT
+    assert len(heap.detail.wrong_nodes) == WRONG_KEPT
 
 
 ON_LISTS = (

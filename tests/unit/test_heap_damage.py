@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gdbext.checks.heaps.places import HeapPlace, check_mapped, check_parent
-from gdbext.heap.snapshot import HeapSnapshot, Segment
+from gdbext.heap.parts import Segment
+from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.units import VirtAddr
 from gdbext.x86.space import enumerate_space
 from tests.unit.guest import cpu

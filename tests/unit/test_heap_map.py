@@ -9,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gdbext.checks.heaps.heap_map import HeapMap, Part, heap_map
-from gdbext.heap.snapshot import Chunks, HeapSnapshot, Lost, Pieces, Segment, Watermark
+from gdbext.heap.adjacent import AdjacentDetail
+from gdbext.heap.bump import BumpDetail
+from gdbext.heap.list import ListDetail
+from gdbext.heap.page_runs import PageRunsDetail
+from gdbext.heap.parts import Chunks, Lost, Pieces, Segment, Watermark
+from gdbext.heap.snapshot import HeapSnapshot, Layout
 from gdbext.report.heap_map import STATES
 from gdbext.report.results import HeapMaps
 from gdbext.report.text import Style, render
@@ -33,17 +38,10 @@ def heap(chunks, segments, **more):
     address = array([BASE + offset for offset in at])
     facts: dict[str, Any] = {
         "name": "it",
-        "kind": "chunks",
-        "starts": np.zeros(0, dtype=np.int64),
+        "detail": AdjacentDetail(tail=None),
         "counters": (),
         "in_flux": False,
-        "header": HEADER,
-        "trailer": TRAILER,
-        "alignment": 1,
-        "minimum": 0,
-        "coalesces": False,
-        "has_magic": False,
-        "memory": None,
+        "layout": Layout(header=HEADER, trailer=TRAILER, alignment=1, minimum=0),
     }
     return HeapSnapshot(
         chunks=Chunks(
@@ -148,11 +146,12 @@ def test_what_no_chunk_covers():
     (_, _, _, *rest) = stretches(heap_map(heap(chunks, [(0, 192)]), None))
     assert rest[0] == (64, "unknown")
     pieces = Pieces(array([BASE + 0]), array([BASE + 96]))
-    found = stretches(heap_map(heap(chunks, [(0, 200)], scattered=True, pieces=pieces), None))
+    found = stretches(heap_map(heap(chunks, [(0, 200)], detail=PageRunsDetail(page_runs=None), pieces=pieces), None))
     assert [(at, state) for at, state in found if at in (56, 96, 192)] == [
         (56, "overhead"), (96, "nobody's"), (192, "nobody's"),
     ]  # fmt: skip
-    found = heap_map(heap(chunks, [], kind="list"), None)
+    detail = ListDetail(head=VirtAddr(BASE), tail=None, rover=None, circular=False, broken=None)
+    found = heap_map(heap(chunks, [], detail=detail), None)
     assert (found.start - BASE, found.end - BASE) == (0, 192)
     assert (64, "not the heap's") in stretches(found)
 
@@ -163,7 +162,7 @@ def test_a_watermark():
     assert stretches(heap_map(chunked, None)) == [
         (0, "overhead"), (16, "used"), (56, "overhead"), (64, "not handed out"),
     ]  # fmt: skip
-    bare = heap([], [(0, 128)], watermark=mark, kind="bump")
+    bare = heap([], [(0, 128)], watermark=mark, detail=BumpDetail())
     assert stretches(heap_map(bare, None)) == [(0, "used"), (64, "not handed out")]
 
 

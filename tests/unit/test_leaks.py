@@ -7,7 +7,15 @@ import pytest
 
 from gdbext.checks.finding import run_rules
 from gdbext.checks.heaps.leaks import LEAK_RULES, FoundLeaks, LeakInputs, find_leaks
-from gdbext.checks.heaps.pointers import Root, RootInputs, Roots, _floor, find_roots, joined, without
+from gdbext.checks.heaps.pointers import (
+    PointerInputs,
+    PointerRange,
+    PointerSources,
+    _floor,
+    find_pointers,
+    joined,
+    without,
+)
 from gdbext.heap.reach import Links, reached
 from gdbext.machine.tables import GeneralRegisters
 from gdbext.units import hex_address
@@ -49,8 +57,8 @@ class Graph(Kernel):
     def lost(self, roots=((ROOT, ROOT + 64),), words=(), width=8, direct_map=None):
         """The numbers of the chunks that leak."""
         heap = self.read()
-        found = Roots(tuple(roots), np.array(words, dtype=np.uint64))
-        leaks = find_leaks(LeakInputs((heap,), found, heap.memory, width, direct_map, hex_address))
+        found = PointerSources(tuple(roots), np.array(words, dtype=np.uint64))
+        leaks = find_leaks(LeakInputs((heap,), found, self.virtual, width, direct_map, hex_address))
         assert leaks.chunks == COUNT
         addresses = [address for group in leaks.groups for address in group.addresses]
         assert sum(group.count for group in leaks.groups) == len(addresses)
@@ -115,9 +123,11 @@ def test_groups_come_by_size_the_most_bytes_first_and_say_who_holds_whom(symbols
     graph.fields(ARENA + 8, 48)  # the first is smaller, with a gap that no rule of the search minds
     graph.point(2, graph.chunk(3))
     heap = graph.read()
-    leaks = find_leaks(LeakInputs((heap,), Roots((), np.zeros(0, np.uint64)), heap.memory, 8, None, hex_address))
+    leaks = find_leaks(
+        LeakInputs((heap,), PointerSources((), np.zeros(0, np.uint64)), graph.virtual, 8, None, hex_address)
+    )
     assert [(g.size, g.count, g.bytes, g.held) for g in leaks.groups] == [(64, 7, 448, 1), (48, 1, 48, 0)]
-    report = run_rules(LEAK_RULES, FoundLeaks(leaks, heap.memory))
+    report = run_rules(LEAK_RULES, FoundLeaks(leaks, graph.virtual))
     assert [(f.id, f.address, f.severity.value) for f in report.findings] == [
         ("HEAP70", graph.chunk(1), "warning"),
         ("HEAP70", graph.chunk(0), "warning"),
@@ -130,21 +140,21 @@ def test_the_variables_of_a_heap_are_no_roots(symbols):
     graph.put("rover", graph.chunk(5))  # the profile of this heap does not name it: a variable as any other
     graph.put("tail", graph.chunk(4))  # damaged, and still the heap's own
     heap = graph.read()
-    inputs = RootInputs(symbols, (), GeneralRegisters(({},), None), (heap,), (graph.heap,), heap.memory)
-    roots = find_roots(inputs)
-    assert roots.left_out == ()
-    leaks = find_leaks(LeakInputs((heap,), roots, heap.memory, 8, None, hex_address))
+    inputs = PointerInputs(symbols, (), GeneralRegisters(({},), None), (heap,), (graph.heap,), graph.virtual)
+    sources = find_pointers(inputs)
+    assert sources.left_out == ()
+    leaks = find_leaks(LeakInputs((heap,), sources, graph.virtual, 8, None, hex_address))
     assert graph.chunk(5) not in [address for group in leaks.groups for address in group.addresses]
     assert graph.chunk(4) in [address for group in leaks.groups for address in group.addresses]
-    assert not any(start <= graph.at("tail") < end for start, end in roots.ranges)
+    assert not any(start <= graph.at("tail") < end for start, end in sources.ranges)
 
 
 def test_what_is_below_a_stack_pointer_is_not_in_use():
     named = SimpleNamespace(name_at=lambda address: ("stack", 0x100))
     unnamed = SimpleNamespace(name_at=lambda address: None)
-    assert _floor(0x5800, Root(0x5000, 0x6000, stack=True), unnamed) == 0x5000
-    assert _floor(0x5800, Root(0x5000, 0x6000, stack=False), named) == 0x5700
-    assert _floor(0x5800, Root(0x5000, 0x6000, stack=False), unnamed) == 0x5800  # nobody knows where it begins
+    assert _floor(0x5800, PointerRange(0x5000, 0x6000, stack=True), unnamed) == 0x5000
+    assert _floor(0x5800, PointerRange(0x5000, 0x6000, stack=False), named) == 0x5700
+    assert _floor(0x5800, PointerRange(0x5000, 0x6000, stack=False), unnamed) == 0x5800  # nobody knows where it begins
 
 
 def test_holes_are_cut_into_ranges():

@@ -1,4 +1,4 @@
-"""The rules of heaps of chunks: chunks tile their arena, links agree with each other, counters with the chunks."""
+"""The rules of heaps of chunks: chunks fill their segments, links agree with each other, counters with the chunks."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,15 +8,19 @@ from numpy.typing import NDArray
 
 from gdbext.checks.finding import Broken, CheckReport, Rule, combined, not_looked_at
 from gdbext.checks.heaps.index import check_free
+from gdbext.checks.heaps.inputs import HeapInputs
 from gdbext.checks.heaps.places import check_fills
 from gdbext.checks.heaps.slabs import check_slabs
-from gdbext.checks.heaps.wording import describe, neighbours, written_over
+from gdbext.checks.heaps.wording import bytes_around, describe, neighbours, written_over
 from gdbext.errors import MemoryUnavailable
-from gdbext.heap.runs import PageRuns
-from gdbext.heap.slab import Slabs
-from gdbext.heap.snapshot import Chunk, HeapSnapshot, bytes_around
+from gdbext.heap.list import ListDetail
+from gdbext.heap.page_runs import InPages, PageRuns
+from gdbext.heap.parts import Chunk
+from gdbext.heap.slab import Slabs, slabs_of
+from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.heap.stat import count_chunks
-from gdbext.structures.chain import Stop
+from gdbext.machine.memory import VirtualMemory
+from gdbext.structures.chain import Break, Stop
 from gdbext.structures.unread import Unread
 from gdbext.units import VirtAddr, hex_address
 
@@ -36,8 +40,9 @@ def report_unread_heap(heap: Unread) -> CheckReport:
     return combined((CheckReport((_READABLE.finding(unread),), ("HEAP00",), ()), skipped))
 
 
-def check_magic(heap: HeapSnapshot) -> Iterator[Broken]:
+def check_magic(inputs: HeapInputs) -> Iterator[Broken]:
     """HEAP61: every header carries its magic."""
+    heap, slabs = inputs.heap, slabs_of(inputs.heap)
     for index in np.flatnonzero(~heap.chunks.sound).tolist():
         chunk = heap.chunks.at(index)
         yield Broken(
@@ -45,17 +50,17 @@ def check_magic(heap: HeapSnapshot) -> Iterator[Broken]:
             address=chunk.address,
             expected="the magic of a header",
             actual="something else: the header is overwritten",
-            evidence=(bytes_around(heap.memory, chunk.address, heap.header), *neighbours(heap, index)),
-            cause=_overrun(heap, heap.chunks.at(index - 1) if index else None, chunk.address),
+            evidence=(bytes_around(inputs.memory, chunk.address, heap.layout.header), *neighbours(heap, index)),
+            cause=_overrun(inputs, heap.chunks.at(index - 1) if index else None, chunk.address),
         )
 
-    if heap.slabs is not None:
-        yield from _check_slab_magic(heap, heap.slabs)
+    if slabs is not None:
+        yield from _check_slab_magic(slabs, inputs.memory)
     if heap.chunks.closed is not None:
-        yield from _check_footers(heap, heap.chunks.closed)
+        yield from _check_footers(inputs, heap.chunks.closed)
 
 
-def _check_slab_magic(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Broken]:
+def _check_slab_magic(slabs: Slabs, memory: VirtualMemory) -> Iterator[Broken]:
     for slab in np.flatnonzero(~slabs.marked).tolist():
         header = VirtAddr(int(slabs.header[slab]))
         yield Broken(
@@ -64,12 +69,13 @@ def _check_slab_magic(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Broken]:
             "the magic of a slab's header",
             "something else: the header is overwritten",
             "whoever used the memory in front of it wrote beyond its end, or it was freed and is still on a list",
-            (bytes_around(heap.memory, header, 32),),
+            (bytes_around(memory, header, 32),),
         )
 
 
-def _check_footers(heap: HeapSnapshot, closed: NDArray[np.bool_]) -> Iterator[Broken]:
+def _check_footers(inputs: HeapInputs, closed: NDArray[np.bool_]) -> Iterator[Broken]:
     """A footer that does not agree with a header that is right, and ends where the next chunk begins."""
+    heap = inputs.heap
     begins = np.append(heap.chunks.address[1:], np.uint64(heap.chunks.end[-1] if len(closed) else 0))
     good = heap.chunks.sound & heap.sensible & ((heap.ends == begins) | np.isin(heap.ends, heap.segment_ends))
     # Whoever overwrote the next header came over this footer.
@@ -82,7 +88,7 @@ def _check_footers(heap: HeapSnapshot, closed: NDArray[np.bool_]) -> Iterator[Br
             expected="a footer that agrees with the header",
             actual="it does not",
             evidence=(
-                bytes_around(heap.memory, VirtAddr(chunk.end), max(heap.trailer, 8)),
+                bytes_around(inputs.memory, VirtAddr(chunk.end), max(heap.layout.trailer, 8)),
                 describe(chunk),
                 *neighbours(heap, index),
             ),
@@ -90,13 +96,14 @@ def _check_footers(heap: HeapSnapshot, closed: NDArray[np.bool_]) -> Iterator[Br
         )
 
 
-def _overrun(heap: HeapSnapshot, before: Chunk | None, address: VirtAddr) -> str:
+def _overrun(inputs: HeapInputs, before: Chunk | None, address: VirtAddr) -> str:
     """Who probably wrote over the header at an address, and what."""
+    layout = inputs.heap.layout
     start = f"the header at {hex_address(address)} was overwritten"
-    if before is None or before.end + heap.trailer != address:
+    if before is None or before.end + layout.trailer != address:
         return f"{start}: by a stray write, or by whoever writes in front of its chunk"
     try:
-        written = written_over(heap.memory, VirtAddr(before.end), heap.trailer + heap.header)
+        written = written_over(inputs.memory, VirtAddr(before.end), layout.trailer + layout.header)
     except MemoryUnavailable:
         return "a link was overwritten, or the memory behind it was given back"
     chunk = f"the chunk before it, payload {hex_address(before.payload)} of {before.size} bytes,"
@@ -107,19 +114,20 @@ def _overrun(heap: HeapSnapshot, before: Chunk | None, address: VirtAddr) -> str
     return f"{chunk} {deed} by {written.length}: its successor's header holds {written.what}"
 
 
-def check_tiling(heap: HeapSnapshot) -> Iterator[Broken]:
+def check_filling(inputs: HeapInputs) -> Iterator[Broken]:
     """HEAP60: each chunk ends where the next begins, or where its segment ends; sizes are sound."""
+    heap = inputs.heap
     chunks, good = heap.chunks, heap.chunks.sound & heap.sensible
     for index in np.flatnonzero(chunks.sound & ~heap.sensible).tolist():
-        yield _tiling_finding(heap, index, *_bad_size(heap, chunks.at(index)))
+        yield _filling_finding(heap, index, *_bad_size(heap, chunks.at(index)))
     for index in heap.mismatched.tolist():
-        yield _tiling_finding(heap, index, *_mismatch(heap, index))
+        yield _filling_finding(heap, index, *_mismatch(heap, index))
     yield from _check_borders(heap, good)
-    if heap.runs is not None:
-        yield from _check_runs(heap.runs)
+    if isinstance(heap.detail, InPages) and heap.detail.page_runs is not None:
+        yield from _check_page_runs(heap.detail.page_runs)
 
 
-def _check_runs(runs: PageRuns) -> Iterator[Broken]:
+def _check_page_runs(runs: PageRuns) -> Iterator[Broken]:
     """Runs of pages that end where there can be no end."""
     for run in np.flatnonzero(~runs.fits).tolist():
         length, room = int(runs.length[run]), int(runs.room[run])
@@ -134,12 +142,12 @@ def _check_runs(runs: PageRuns) -> Iterator[Broken]:
 
 def _bad_size(heap: HeapSnapshot, chunk: Chunk) -> tuple[str, str]:
     """What is expected of the size and the place of a chunk that is not sensible, and what they are."""
-    if chunk.size < heap.minimum:
-        return f"at least {heap.minimum} bytes", f"{chunk.size} bytes"
-    if chunk.payload % heap.alignment:
-        return f"a payload aligned to {heap.alignment}", f"a payload at {hex_address(chunk.payload)}"
-    arena = ", ".join(f"{hex_address(s.start)}-{hex_address(s.end)}" for s in heap.segments)
-    return f"a chunk within {arena}", f"{hex_address(chunk.address)}-{chunk.end:#x}, {chunk.size} bytes"
+    if chunk.size < heap.layout.minimum:
+        return f"at least {heap.layout.minimum} bytes", f"{chunk.size} bytes"
+    if chunk.payload % heap.layout.alignment:
+        return f"a payload aligned to {heap.layout.alignment}", f"a payload at {hex_address(chunk.payload)}"
+    segments = ", ".join(f"{hex_address(s.start)}-{hex_address(s.end)}" for s in heap.segments)
+    return f"a chunk within {segments}", f"{hex_address(chunk.address)}-{chunk.end:#x}, {chunk.size} bytes"
 
 
 def _mismatch(heap: HeapSnapshot, index: int) -> tuple[str, str]:
@@ -150,7 +158,7 @@ def _mismatch(heap: HeapSnapshot, index: int) -> tuple[str, str]:
     return f"an end at {hex_address(following)}, where the next chunk is", f"{end:#x}: {how}"
 
 
-def _tiling_finding(heap: HeapSnapshot, index: int, expected: str, actual: str) -> Broken:
+def _filling_finding(heap: HeapSnapshot, index: int, expected: str, actual: str) -> Broken:
     chunk = heap.chunks.at(index)
     return Broken(
         subject="chunk",
@@ -164,26 +172,28 @@ def _tiling_finding(heap: HeapSnapshot, index: int, expected: str, actual: str) 
 
 def _check_borders(heap: HeapSnapshot, good: NDArray[np.bool_]) -> Iterator[Broken]:
     """The first chunk begins a segment, the last ends one."""
-    if not heap.segments or heap.scattered:
+    if not heap.segments or heap.detail.scattered:
         return
     if not len(heap.chunks):
-        expected, actual = "a first chunk in an arena that is not empty", "head = 0x0"
-        if heap.tiled:
-            expected, actual = "chunks", (heap.unseen if heap.lost else None) or "none"
+        expected, actual = "chunks", (heap.unseen if heap.lost else None) or "none"
+        if heap.detail.linked:
+            expected, actual = "a first chunk in a segment that is not empty", "head = 0x0"
         yield _link_finding(heap, None, expected, actual, ())
         return
     last = len(heap.chunks) - 1
     first = int(heap.chunks.address[0])
     if first not in heap.segment_starts:
-        yield _tiling_finding(heap, 0, "the first chunk at a segment's start", hex_address(first))
-    complete = heap.tiled or heap.unseen is None or len(heap.starts)
+        yield _filling_finding(heap, 0, "the first chunk at a segment's start", hex_address(first))
+    complete = not heap.detail.linked or heap.unseen is None or len(heap.starts)
     if complete and good[last] and (end := int(heap.ends[last])) not in heap.segment_ends:
-        yield _tiling_finding(heap, last, "the last chunk to end where a segment ends", f"{end:#x}")
+        yield _filling_finding(heap, last, "the last chunk to end where a segment ends", f"{end:#x}")
 
 
-def check_links(heap: HeapSnapshot) -> Iterator[Broken]:
+def check_links(inputs: HeapInputs) -> Iterator[Broken]:
     """HEAP63: the list ends, its links back mirror its links forward, and the tail is its last chunk."""
-    yield from _check_way(heap)
+    heap = inputs.heap
+    if isinstance(heap.detail, ListDetail) and heap.detail.broken is not None:
+        yield from _check_way(heap, heap.detail.broken)
     yield from _check_back(heap)
     if heap.tail is None or heap.unseen is not None:
         return
@@ -200,9 +210,10 @@ def _last_of_list(heap: HeapSnapshot) -> int | None:
     """The chunk that the tail should be; None in an empty list. (A circular list's chunks begin anywhere.)"""
     if not len(heap.chunks):
         return None
-    if heap.head is None:
+    first = heap.detail.address
+    if first is None:
         return len(heap.chunks) - 1
-    return (int(np.flatnonzero(heap.chunks.address == np.uint64(heap.head))[0]) - 1) % len(heap.chunks)
+    return (int(np.flatnonzero(heap.chunks.address == np.uint64(first))[0]) - 1) % len(heap.chunks)
 
 
 def _check_back(heap: HeapSnapshot) -> Iterator[Broken]:
@@ -210,12 +221,13 @@ def _check_back(heap: HeapSnapshot) -> Iterator[Broken]:
     chunks = heap.chunks
     if chunks.prev is None or not len(chunks):
         return
-    first = chunks.address[-1:] if heap.circular and heap.broken is None else np.zeros(1, dtype=np.uint64)
+    circle = heap.detail if isinstance(heap.detail, ListDetail) and heap.detail.circular else None
+    first = chunks.address[-1:] if circle and circle.broken is None else np.zeros(1, dtype=np.uint64)
     expected = np.concatenate([first, chunks.address[:-1]])
     wrong = chunks.sound & (chunks.prev != expected)
     wrong[heap.starts] = False  # nobody knows what is before them
-    wrong[0] &= not heap.circular or heap.broken is None
-    if heap.tiled:
+    wrong[0] &= circle is None or circle.broken is None
+    if not heap.detail.linked:
         wrong &= ~(np.isin(chunks.address, heap.segment_starts) & (chunks.prev == 0))
     for index in np.flatnonzero(wrong).tolist():
         yield _link_finding(
@@ -227,10 +239,8 @@ def _check_back(heap: HeapSnapshot) -> Iterator[Broken]:
         )
 
 
-def _check_way(heap: HeapSnapshot) -> Iterator[Broken]:
-    link = heap.broken
-    if link is None:
-        return
+def _check_way(heap: HeapSnapshot, link: Break) -> Iterator[Broken]:
+    """Where the list breaks off."""
     if link.source is None:
         actual = f"head = {hex_address(link.target)}: {link.why}"
         cause = "the heap's own variable was overwritten, or its page tables are broken"
@@ -268,10 +278,10 @@ def _link_finding(
     )
 
 
-def check_counters(heap: HeapSnapshot) -> Iterator[Broken]:
+def check_counters(inputs: HeapInputs) -> Iterator[Broken]:
     """HEAP65: the counters say what the chunks say."""
-    counted = count_chunks(heap.chunks)
-    for counter in heap.counters:
+    counted = count_chunks(inputs.heap.chunks)
+    for counter in inputs.heap.counters:
         expected = counted[counter.meaning]
         if counter.value != expected:
             yield Broken(
@@ -283,9 +293,9 @@ def check_counters(heap: HeapSnapshot) -> Iterator[Broken]:
             )
 
 
-def check_watermark(heap: HeapSnapshot) -> Iterator[Broken]:
+def check_watermark(inputs: HeapInputs) -> Iterator[Broken]:
     """HEAP67: start <= current <= end."""
-    mark = heap.watermark
+    mark = inputs.heap.watermark
     if mark is None or mark.start <= mark.current <= mark.end:
         return
     where = "beyond the end" if mark.current > mark.end else "before the start"
@@ -298,40 +308,45 @@ def check_watermark(heap: HeapSnapshot) -> Iterator[Broken]:
     )
 
 
-def heap_rules(heap: HeapSnapshot) -> tuple[Rule[HeapSnapshot], ...]:
-    """The rules that mean something for a heap of this kind."""
+def heap_rules(heap: HeapSnapshot) -> tuple[Rule[HeapInputs], ...]:
+    """The rules that mean something for this heap."""
+    detail, layout = heap.detail, heap.layout
     left_out = set() if heap.watermark is not None else {"HEAP67"}
-    left_out |= {"HEAP60", "HEAP61", "HEAP62", "HEAP64", "HEAP65"} if heap.kind == "bump" else set()
-    never_searched = heap.watermark is not None and not heap.coalesces and heap.index is None
-    left_out |= {"HEAP62"} if heap.scattered or never_searched else set()
-    left_out |= {"HEAP66"} if heap.slabs is None else set()
-    left_out |= {"HEAP61"} if (heap.scattered or heap.kind == "buddy") and not heap.has_magic else set()
-    links = heap.kind == "list" or heap.chunks.prev is not None or heap.tail is not None
+    left_out |= {"HEAP60", "HEAP61", "HEAP62", "HEAP64", "HEAP65"} if not detail.knows_chunks else set()
+    never_searched = heap.watermark is not None and not layout.coalesces and heap.index is None
+    left_out |= {"HEAP62"} if detail.scattered or never_searched else set()
+    left_out |= {"HEAP66"} if slabs_of(heap) is None else set()
+    left_out |= {"HEAP61"} if not detail.has_headers and not layout.has_magic else set()
+    links = detail.linked or heap.chunks.prev is not None or heap.tail is not None
     return tuple(rule for rule in HEAP_RULES if rule.id not in left_out and (links or rule.id != "HEAP63"))
 
 
 def _own_address(heap: HeapSnapshot) -> VirtAddr | None:
     """What a finding about the heap as a whole names."""
-    if heap.head is not None:
-        return heap.head
+    if heap.detail.address is not None:
+        return heap.detail.address
     return heap.segments[0].start if heap.segments else None
 
 
-def _no_magic(heap: HeapSnapshot) -> str | None:
-    return None if heap.has_magic or heap.chunks.closed is not None else "the profile names no magic"
+def _no_magic(inputs: HeapInputs) -> str | None:
+    heap = inputs.heap
+    return None if heap.layout.has_magic or heap.chunks.closed is not None else "the profile names no magic"
 
 
-def _no_fills(heap: HeapSnapshot) -> str | None:
-    return None if heap.fills else "the profile names neither poison nor redzones, or the kernel was booted without"
+def _no_fills(inputs: HeapInputs) -> str | None:
+    there = bool(inputs.heap.fills)
+    return None if there else "the profile names neither poison nor redzones, or the kernel was booted without"
 
 
-def _nothing_about_free(heap: HeapSnapshot) -> str | None:
-    if heap.coalesces or heap.wrong_nodes is not None or heap.index is not None or heap.rover is not None:
+def _nothing_about_free(inputs: HeapInputs) -> str | None:
+    heap = inputs.heap
+    if heap.layout.coalesces or heap.index is not None or heap.detail.finds_free:
         return None
     return "the profile does not say that this heap coalesces, nor by what it finds free chunks"
 
 
-def _not_countable(heap: HeapSnapshot) -> str | None:
+def _not_countable(inputs: HeapInputs) -> str | None:
+    heap = inputs.heap
     if not heap.counters:
         return "the profile names no counters"
     if heap.unseen is not None:
@@ -341,31 +356,33 @@ def _not_countable(heap: HeapSnapshot) -> str | None:
     return None if heap.fits.all() else "a size is wrong, so bytes cannot be counted"
 
 
-def _end_not_known(heap: HeapSnapshot) -> tuple[str, ...]:
-    if heap.tail is not None or heap.segments:
+def _end_not_known(inputs: HeapInputs) -> tuple[str, ...]:
+    if inputs.heap.tail is not None or inputs.heap.segments:
         return ()
     return ("the profile names no tail and no segments: a list that was cut short looks whole",)
 
 
-def _not_told(heap: HeapSnapshot) -> tuple[str, ...]:
+def _not_told(inputs: HeapInputs) -> tuple[str, ...]:
     """Where free chunks and used ones cannot be told apart."""
+    heap = inputs.heap
     return () if heap.tells_free else (f"'{heap.name}': {heap.unseen}",)
 
 
-def _not_seen(heap: HeapSnapshot) -> tuple[str, ...]:
+def _not_seen(inputs: HeapInputs) -> tuple[str, ...]:
     """The addresses in which no chunks can be told."""
+    heap = inputs.heap
     return tuple(
         f"{hex_address(lost.start)}-{hex_address(lost.end)} of '{heap.name}' is not seen: {lost.why}"
         for lost in heap.lost
-        if lost.end - lost.start > heap.header
+        if lost.end - lost.start > heap.layout.header
     )
 
 
-_READABLE: Rule[HeapSnapshot] = Rule("HEAP00", "the heap can be read", lambda heap: ())
-HEAP_RULES: tuple[Rule[HeapSnapshot], ...] = (
+_READABLE: Rule[HeapInputs] = Rule("HEAP00", "the heap can be read", lambda inputs: ())
+HEAP_RULES: tuple[Rule[HeapInputs], ...] = (
     _READABLE,
     Rule("HEAP61", "headers carry their magic, footers agree with them", check_magic, _no_magic),
-    Rule("HEAP60", "chunks tile their arena", check_tiling, partly=_not_seen),
+    Rule("HEAP60", "chunks fill their segments", check_filling, partly=_not_seen),
     Rule("HEAP63", "links agree with each other", check_links, partly=_end_not_known),
     Rule(
         "HEAP62",

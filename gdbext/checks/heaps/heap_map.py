@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.checks.ranges import Ranges, coverage
-from gdbext.heap.snapshot import U64, HeapSnapshot
+from gdbext.heap.parts import U64
+from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.structures.unread import Unread
 from gdbext.units import WORD_MASK, VirtAddr, hex_address, human_size
 from gdbext.x86.runs import Runs
@@ -58,15 +59,15 @@ class HeapMap:
     states: tuple[str, ...]
 
 
-def heap_map(heap: HeapSnapshot, runs: Runs | None, window: tuple[int, int] | None = None) -> HeapMap | Unread:
-    """What a heap's addresses are, or those of them in a window; ``runs``: all that is mapped (None: paging is off)."""
+def heap_map(heap: HeapSnapshot, mapped: Runs | None, window: tuple[int, int] | None = None) -> HeapMap | Unread:
+    """What a heap's addresses are, or those of them in a window; ``mapped``: all that is (None: paging is off)."""
     start, end = _span(heap)
     if end - start >= WIDEST:
         far = f"{hex_address(start)} to {hex_address(end)} is too much to draw: {human_size(end - start)}"
         return Unread(heap.name, heap.kind, f"its segments cannot be right: {far}", absent=False)
     if window is not None:
         start, end = max(start, window[0]), min(end, window[1])
-    layers = _Layers(heap, runs, start, max(start, end))
+    layers = _Layers(heap, mapped, start, max(start, end))
     begin, state = layers.composed()
     names = [part.value for part in Part]
     sizes = np.zeros(len(names), dtype=np.int64)
@@ -100,7 +101,7 @@ def _span(heap: HeapSnapshot) -> tuple[int, int]:
 class _Layers:
     """What is laid over each other: ranges of addresses, counted from the start of the map and cut to it."""
 
-    def __init__(self, heap: HeapSnapshot, runs: Runs | None, start: int, end: int) -> None:
+    def __init__(self, heap: HeapSnapshot, mapped: Runs | None, start: int, end: int) -> None:
         self.size = end - start
         self._heap, self._start, self._end = heap, start, end
         chunks = heap.chunks
@@ -112,7 +113,7 @@ class _Layers:
         payload_end = np.minimum(np.maximum(chunks.end, chunks.payload), self._until)
         self._payload = self._ranges(chunks.payload, payload_end)
         self._segments = self._of([(s.start, s.end) for s in heap.segments])
-        self._mapped = self._of([(start, end)]) if runs is None else self._mapped_in(runs)
+        self._mapped = self._of([(start, end)]) if mapped is None else self._mapped_in(mapped)
 
     def _next_chunks(self) -> NDArray[np.uint64]:
         """Where the chunk behind each begins by address, or the segment ends: so far one without a size may reach."""
@@ -134,15 +135,15 @@ class _Layers:
         bounds = np.array([[min(max(at, 0), WORD_MASK) for at in ends] for ends in ranges], dtype=U64).reshape(-1, 2)
         return self._ranges(bounds[:, 0], bounds[:, 1])
 
-    def _mapped_in(self, runs: Runs) -> Ranges:
+    def _mapped_in(self, mapped: Runs) -> Ranges:
         """What is mapped of the heap's addresses."""
-        first = int(np.searchsorted(runs.end, U64(self._start)))
-        last = int(np.searchsorted(runs.start, U64(self._end)))
-        return self._ranges(runs.start[first:last], runs.end[first:last] + U64(1))
+        first = int(np.searchsorted(mapped.end, U64(self._start)))
+        last = int(np.searchsorted(mapped.start, U64(self._end)))
+        return self._ranges(mapped.start[first:last], mapped.end[first:last] + U64(1))
 
     def _own(self) -> Ranges:
         """Slabs and runs of pages, where chunks lie scattered."""
-        pieces = self._heap.pieces if self._heap.scattered else None
+        pieces = self._heap.pieces if self._heap.detail.scattered else None
         return self._of([]) if pieces is None else self._ranges(pieces.start, pieces.end)
 
     def composed(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -153,7 +154,7 @@ class _Layers:
         sound, free = heap.chunks.sound, heap.chunks.free
         lost = self._of([(gap.start, gap.end) for gap in heap.lost])
         ahead = self._of([] if mark is None else [(mark.current, mark.end)])
-        taken = self._of([(mark.start, mark.current)] if mark is not None and heap.kind == "bump" else [])
+        taken = self._of([(mark.start, mark.current)] if mark is not None and not heap.detail.knows_chunks else [])
         layers = (self._whole, self._payload, self._segments, own, lost, ahead, taken, self._mapped)
         # Not np.unique: it hashes, which takes six times as long as to sort.
         borders = np.sort(np.concatenate([[0], *(layer.ravel() for layer in layers)]))
@@ -175,7 +176,7 @@ class _Layers:
             Part.FREE: covered(self._payload[sound & free]),
             Part.OVERHEAD: (whole > 0) | covered(own),
             Part.AHEAD: covered(ahead),
-            Part.NOBODYS: inside & heap.scattered,
+            Part.NOBODYS: inside & heap.detail.scattered,
             Part.OUTSIDE: ~inside,
         }
         rest = np.full(len(borders), list(Part).index(Part.UNKNOWN))  # in a segment that chunks should fill

@@ -7,23 +7,28 @@ from numpy.typing import NDArray
 
 from gdbext.checks.finding import Broken
 from gdbext.checks.heaps.buddy import check_nodes
+from gdbext.checks.heaps.inputs import HeapInputs
 from gdbext.checks.heaps.wording import describe, neighbours
+from gdbext.heap.buddy import BuddyDetail
 from gdbext.heap.index import NOBODY, Bin, FreeIndex, FreeTree, Rover
+from gdbext.heap.list import ListDetail
 from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.structures.chain import Break
-from gdbext.units import hex_address
+from gdbext.units import VirtAddr, hex_address
 
 _BAD_LINK = "somebody wrote into a chunk after it was freed, or it was freed twice"
 
 
-def check_free(heap: HeapSnapshot) -> Iterator[Broken]:
+def check_free(inputs: HeapInputs) -> Iterator[Broken]:
     """HEAP62 as a whole."""
-    if heap.coalesces:
+    heap = inputs.heap
+    if heap.layout.coalesces:
         yield from _unmerged(heap)
-    if heap.wrong_nodes is not None:
-        yield from check_nodes(heap.wrong_nodes)
-    if heap.rover:
-        yield from _rover(heap)
+    match heap.detail:
+        case BuddyDetail(wrong_nodes=nodes):
+            yield from check_nodes(nodes)
+        case ListDetail(rover=rover) if rover:
+            yield from _rover(heap, rover)
     if heap.index is None:
         return
     for found in heap.index.bins:
@@ -48,16 +53,16 @@ def _unmerged(heap: HeapSnapshot) -> Iterator[Broken]:
         )
 
 
-def _rover(heap: HeapSnapshot) -> Iterator[Broken]:
+def _rover(heap: HeapSnapshot, rover: VirtAddr) -> Iterator[Broken]:
     """The chunk where the next search begins is one."""
-    if heap.unseen is None and np.uint64(heap.rover or 0) not in heap.chunks.address:
+    if heap.unseen is None and np.uint64(rover) not in heap.chunks.address:
         yield Broken(
             "heap",
-            heap.rover,
+            rover,
             "a chunk where the next search begins",
-            f"it begins at {hex_address(heap.rover or 0)}, where no chunk begins",
+            f"it begins at {hex_address(rover)}, where no chunk begins",
             "the chunk that it was left on has been merged into another, or was handed out whole and split anew",
-            _holding(heap, heap.rover or 0),
+            _holding(heap, rover),
         )
 
 

@@ -1,4 +1,4 @@
-"""HEAP70: every used chunk can be reached. A search from roots through all chunks; what it does not meet has leaked."""
+"""HEAP70: every used chunk can be reached from pointers outside of heaps. What the search does not meet has leaked."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.checks.finding import Broken, Rule, Severity
-from gdbext.checks.heaps.pointers import Range, Roots, without
+from gdbext.checks.heaps.pointers import PointerSources, Range, without
+from gdbext.checks.heaps.wording import bytes_around
 from gdbext.heap.callers import CallerNames
 from gdbext.heap.reach import U64, Links, Numbers, Places, Reader, led_to_from, links_between, reached
-from gdbext.heap.snapshot import HeapSnapshot, bytes_around
+from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.structures.unread import Unread
 from gdbext.units import VirtAddr, hex_address, human_size
 from gdbext.x86.virtual import PagedMemory
@@ -61,7 +62,7 @@ class LeakInputs:
     """What is searched. ``width`` is a pointer's bytes; ``direct_map`` where physical 0 is mapped, if that is known."""
 
     heaps: tuple[HeapSnapshot | Unread, ...]
-    roots: Roots
+    sources: PointerSources
     memory: PagedMemory
     width: int
     direct_map: int | None
@@ -84,8 +85,8 @@ def find_leaks(inputs: LeakInputs, wanted: str | None = None) -> Leaks:
     used, beside = _without_holders(_used(heaps), heaps)
     places = _places(used, inputs)
     reader = Reader(inputs.memory, inputs.width)
-    ranges = [*inputs.roots.ranges, *beside]
-    found = np.union1d(led_to_from(ranges, places, reader), places.led_to(inputs.roots.words)[1])
+    ranges = [*inputs.sources.ranges, *beside]
+    found = np.union1d(led_to_from(ranges, places, reader), places.led_to(inputs.sources.words)[1])
     searched = reader.seen
     links = links_between(places, reader)
     lost = np.flatnonzero(~reached(len(places), found, links))
@@ -95,7 +96,7 @@ def find_leaks(inputs: LeakInputs, wanted: str | None = None) -> Leaks:
         chunks=int(np.isin(used.heap, chosen).sum()),
         roots=searched,
         groups=tuple(_groups(used, heaps, lost, _held(lost, links, len(places)), inputs.names)),
-        partly=(*inputs.roots.left_out, *_doubts(inputs.heaps), *_unseen(reader)),
+        partly=(*inputs.sources.left_out, *_doubts(inputs.heaps), *_unseen(reader)),
         in_flux=any(heap.in_flux for heap in heaps),
     )
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gdbext.checks.finding import Broken, Rule
-from gdbext.checks.heaps.wording import describe, neighbours
+from gdbext.checks.heaps.inputs import HeapInputs
+from gdbext.checks.heaps.wording import bytes_around, describe, neighbours
 from gdbext.heap.fill import touched
-from gdbext.heap.snapshot import HeapSnapshot, Pieces, Segment, bytes_around
+from gdbext.heap.parts import Pieces, Segment
+from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.structures.unread import Unread
 from gdbext.units import FRAME_SIZE, hex_address
 from gdbext.x86.runs import Runs, matching
@@ -22,17 +24,18 @@ _DEEDS = {
 }
 
 
-def check_fills(heap: HeapSnapshot) -> Iterator[Broken]:
+def check_fills(inputs: HeapInputs) -> Iterator[Broken]:
     """HEAP64: poison and fences are untouched."""
+    heap = inputs.heap
     for fill in heap.fills:
         expected, cause = _DEEDS[fill.what]
-        for one in touched(fill, heap.memory):
+        for one in touched(fill, inputs.memory):
             number = int(fill.chunk[one.number])
             if not heap.fits[number]:
                 continue  # where it ends is not known
             chunk = heap.chunks.at(number)
             bytes_word = "byte is" if one.count == 1 else "bytes are"
-            there = bytes_around(heap.memory, one.address, min(16, one.count))
+            there = bytes_around(inputs.memory, one.address, min(16, one.count))
             yield Broken(
                 "chunk",
                 chunk.address,
@@ -49,7 +52,7 @@ class HeapPlace:
     """A heap, all that is mapped (None: paging is off), and the heap that it rests on (None: on none that is known)."""
 
     heap: HeapSnapshot
-    runs: Runs | None
+    mapped: Runs | None
     parent: HeapSnapshot | Unread | None
 
 
@@ -79,13 +82,13 @@ def _range(segment: Segment) -> str:
 
 def check_mapped(place: HeapPlace) -> Iterator[Broken]:
     """HEAP69: every page of a heap is mapped, may be written, and may not be executed."""
-    assert place.runs is not None
+    assert place.mapped is not None
     name, pieces = place.heap.name, _pieces(place.heap)
     cause = "pages were given back, or the heap's borders moved without memory behind them"
-    for hole in _holes(pieces, place.runs):
+    for hole in _holes(pieces, place.mapped):
         yield Broken("page", hole, f"memory behind all of '{name}'", "it is not mapped", cause)
-    locked = matching(place.runs, lambda attributes: not attributes.page.writable)
-    code = matching(place.runs, lambda attributes: attributes.page.executable)
+    locked = matching(place.mapped, lambda attributes: not attributes.page.writable)
+    code = matching(place.mapped, lambda attributes: attributes.page.executable)
     cause = "the entry was made with other rights than the rest, or a level above it was"
     for wrong, expected, actual in ((locked, "written to", "read-only"), (code, "data, not code", "executable")):
         for page in _met(pieces, wrong):
@@ -139,7 +142,7 @@ def _no_parent(place: HeapPlace) -> str | None:
 
 
 def _no_paging(place: HeapPlace) -> str | None:
-    if place.runs is None:
+    if place.mapped is None:
         return "paging is off on the selected processor"
     return None if place.heap.segments or place.heap.pieces is not None else "the profile names no segments"
 

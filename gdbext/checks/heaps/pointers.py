@@ -16,7 +16,7 @@ from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.machine.tables import GeneralRegisters
 from gdbext.profile.binding.heaps import BoundHeap
 from gdbext.profile.expressions.expression import Expression
-from gdbext.profile.language.pointers import RootRanges
+from gdbext.profile.language.pointers import PointerRanges
 from gdbext.structures.collections import read
 from gdbext.symbols.model import Section, Symbols
 from gdbext.units import FRAME_SIZE, WORD_MASK, VirtAddr, round_down
@@ -30,7 +30,7 @@ Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Root:
+class PointerRange:
     """A range in which pointers count; ``stack``: below a stack pointer into it nothing does."""
 
     start: int
@@ -39,7 +39,7 @@ class Root:
 
 
 @dataclass(frozen=True)
-class Roots:
+class PointerSources:
     """Where the search begins: ranges of memory, and ``words`` that processors have in registers.
 
     ``left_out`` says what could not be looked at.
@@ -51,19 +51,19 @@ class Roots:
 
 
 @dataclass(frozen=True)
-class RootInputs:
-    """What roots are found with. ``bound`` are the profile's heaps, ``heaps`` those that could be read."""
+class PointerInputs:
+    """What the sources are found with. ``bound`` are the profile's heaps, ``heaps`` those that could be read."""
 
     symbols: Symbols
-    described: tuple[RootRanges[Expression], ...]
+    described: tuple[PointerRanges[Expression], ...]
     registers: GeneralRegisters
     heaps: tuple[HeapSnapshot, ...]
     bound: tuple[BoundHeap, ...]
     memory: PagedMemory
 
 
-def find_roots(inputs: RootInputs) -> Roots:
-    """All roots; what belongs to heaps is none."""
+def find_pointers(inputs: PointerInputs) -> PointerSources:
+    """All that may hold pointers; what belongs to heaps does not count."""
     sections = inputs.symbols.sections()
     left_out = [] if sections else ["the kernel's variables: its file names no sections"]
     left_out += [inputs.registers.doubt] if inputs.registers.doubt else []
@@ -72,42 +72,40 @@ def find_roots(inputs: RootInputs) -> Roots:
         try:
             named += _of_profile(one, inputs.memory)
         except (MemoryUnavailable, DescriptionError) as error:
-            left_out.append(f"[roots.{one.table}]: {error}")
+            left_out.append(f"[pointers.{one.table}]: {error}")
     stacks, dead = _stacks(inputs, named)
-    handed_out = [(int(h.watermark.start), int(h.watermark.current)) for h in inputs.heaps if h.watermark and _bare(h)]
-    wanted = [(root.start, root.end) for root in named] + stacks
+    # Where nothing is known of chunks all that was handed out counts as reached.
+    marks = [heap.watermark for heap in inputs.heaps if heap.watermark and not heap.detail.knows_chunks]
+    handed_out = [(int(mark.start), int(mark.current)) for mark in marks]
+    wanted = [(one.start, one.end) for one in named] + stacks
     ranges = [*without(joined(wanted), [*dead, *heaps_own(inputs)]), *handed_out]
     words = {value & WORD_MASK for values in inputs.registers.processors for value in values.values()}
-    return Roots(tuple(joined(ranges)), np.array(sorted(words), dtype=np.uint64), tuple(left_out))
+    return PointerSources(tuple(joined(ranges)), np.array(sorted(words), dtype=np.uint64), tuple(left_out))
 
 
-def _bare(heap: HeapSnapshot) -> bool:
-    """Whether nothing is known of a heap's chunks: then all that was handed out counts as reached."""
-    return heap.kind == "bump"
+def _of_section(section: Section) -> PointerRange:
+    return PointerRange(section.address, section.address + section.size, "stack" in section.name)
 
 
-def _of_section(section: Section) -> Root:
-    return Root(section.address, section.address + section.size, "stack" in section.name)
-
-
-def _of_profile(described: RootRanges[Expression], memory: PagedMemory) -> list[Root]:
+def _of_profile(described: PointerRanges[Expression], memory: PagedMemory) -> list[PointerRange]:
     """The ranges that one table of the profile names. Raises MemoryUnavailable, DescriptionError."""
     asked = {"start": described.start, "end": described.end, "stack": described.stack}
     rows = read(described.collection, memory, asked, "ranges").whole()
     stack = rows.get("stack")
     stacks = np.zeros(len(rows), dtype=np.bool_) if stack is None else stack != 0
     ends = (rows[name].astype(np.uint64).tolist() for name in ("start", "end"))
-    return [Root(start, end, stack) for start, end, stack in zip(*ends, stacks.tolist(), strict=True) if start < end]
+    found = zip(*ends, stacks.tolist(), strict=True)
+    return [PointerRange(start, end, stack) for start, end, stack in found if start < end]
 
 
-def _stacks(inputs: RootInputs, named: list[Root]) -> tuple[list[Range], list[Range]]:
-    """Stacks in use that are not among the roots yet, and the parts of roots that are below stack pointers."""
+def _stacks(inputs: PointerInputs, named: list[PointerRange]) -> tuple[list[Range], list[Range]]:
+    """Stacks in use that nothing names yet, and the parts of named ranges that are below stack pointers."""
     live, dead = [], []
     for registers in inputs.registers.processors:
         pointer = registers.get("rsp")
         if pointer is None:
             continue
-        around = next((root for root in named if root.start <= pointer < root.end), None)
+        around = next((one for one in named if one.start <= pointer < one.end), None)
         if around is None:
             live += _mapped_from(pointer, inputs.memory)
         else:
@@ -115,7 +113,7 @@ def _stacks(inputs: RootInputs, named: list[Root]) -> tuple[list[Range], list[Ra
     return live, dead
 
 
-def _floor(pointer: int, around: Root, symbols: Symbols) -> int:
+def _floor(pointer: int, around: PointerRange, symbols: Symbols) -> int:
     """Where the stack begins that a stack pointer is in: there may be other variables below it."""
     if around.stack:
         return around.start
@@ -133,7 +131,7 @@ def _mapped_from(pointer: int, memory: PagedMemory) -> list[Range]:
     return [(pointer, end)] if end > pointer else []
 
 
-def heaps_own(inputs: RootInputs) -> list[Range]:
+def heaps_own(inputs: PointerInputs) -> list[Range]:
     """What belongs to heaps: their memory, and the variables that they find it by."""
     own = [(int(s.start), int(s.end)) for heap in inputs.heaps for s in heap.segments]
     for heap in inputs.heaps:

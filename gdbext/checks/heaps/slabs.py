@@ -8,23 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.checks.finding import Broken
-from gdbext.checks.heaps.wording import text_in
-from gdbext.heap.slab import NOBODY, CacheFound, ListFound, Slabs
+from gdbext.checks.heaps.inputs import HeapInputs
+from gdbext.checks.heaps.wording import bytes_around, text_in
+from gdbext.heap.page_runs import PageRuns
+from gdbext.heap.parts import U64
+from gdbext.heap.slab import NOBODY, CacheFound, ListFound, SlabDetail, Slabs
 from gdbext.heap.slab_objects import USED, FreeBreak
-from gdbext.heap.snapshot import U64, HeapSnapshot, bytes_around
+from gdbext.machine.memory import VirtualMemory
 from gdbext.units import VirtAddr, hex_address
 
 
-def check_slabs(heap: HeapSnapshot) -> Iterator[Broken]:
+def check_slabs(inputs: HeapInputs) -> Iterator[Broken]:
     """HEAP66, everything that belongs to it."""
-    slabs = heap.slabs
-    assert slabs is not None
-    yield from _headers(heap, slabs)
-    yield from _lists(heap, slabs)
-    yield from _free_lists(heap, slabs)
+    detail = inputs.heap.detail
+    assert isinstance(detail, SlabDetail)
+    slabs = detail.slabs
+    yield from _headers(slabs, inputs.memory)
+    yield from _lists(slabs)
+    yield from _free_lists(slabs, inputs.memory)
     yield from _counts(slabs)
     yield from _places(slabs)
-    yield from _pages(heap, slabs)
+    if detail.page_runs is not None:
+        yield from _pages(slabs, detail.page_runs)
 
 
 def _slab(slabs: Slabs, slab: int) -> str:
@@ -36,7 +41,7 @@ def _slab(slabs: Slabs, slab: int) -> str:
 # --- headers and lists ------------------------------------------------------------------------------------------------
 
 
-def _headers(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Broken]:
+def _headers(slabs: Slabs, memory: VirtualMemory) -> Iterator[Broken]:
     """Headers that cannot be (those without their magic are HEAP61's); pointers back to another cache."""
     for slab in np.flatnonzero(slabs.marked & ~slabs.sound).tolist():
         header = int(slabs.header[slab])
@@ -46,7 +51,7 @@ def _headers(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Broken]:
             "the header of a slab: a possible stride and capacity, objects within the heap",
             f"first object at {hex_address(int(slabs.shape.first[slab]))}, stride {int(slabs.shape.stride[slab])}",
             "the header was overwritten",
-            (bytes_around(heap.memory, VirtAddr(header), 32),),
+            (bytes_around(memory, VirtAddr(header), 32),),
         )
     if slabs.back is None:
         return
@@ -65,13 +70,13 @@ def _headers(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Broken]:
         )
 
 
-def _lists(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Broken]:
+def _lists(slabs: Slabs) -> Iterator[Broken]:
     for one in slabs.lists:
         name = _list_name(slabs, one)
         if one.broken is not None:
             # What an overwritten header leads to is a consequence of that.
             if one.broken.source is None or slabs.sound[one.members[-1]]:
-                yield _broken_list(heap, slabs, one, name)
+                yield _broken_list(slabs, one, name)
         elif one.length is not None and one.length.value != len(one.members):
             yield Broken(
                 "list",
@@ -87,7 +92,7 @@ def _list_name(slabs: Slabs, one: ListFound) -> str:
     return f"the list of {'all' if one.holds == 'any' else one.holds} slabs of cache {slabs.caches[one.cache].name}"
 
 
-def _broken_list(heap: HeapSnapshot, slabs: Slabs, one: ListFound, name: str) -> Broken:
+def _broken_list(slabs: Slabs, one: ListFound, name: str) -> Broken:
     assert one.broken is not None
     source = one.broken.source
     last = (_slab(slabs, int(one.members[-1])),) if len(one.members) else ()
@@ -121,12 +126,12 @@ def _back_links(slabs: Slabs, one: ListFound, name: str) -> Iterator[Broken]:
 # --- free objects -----------------------------------------------------------------------------------------------------
 
 
-def _free_lists(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Broken]:
+def _free_lists(slabs: Slabs, memory: VirtualMemory) -> Iterator[Broken]:
     for found in slabs.free.breaks:
         if found.number >= 0:
             yield _again(slabs, found)
         else:
-            yield _astray(heap, slabs, found)
+            yield _astray(slabs, found, memory)
     objects = slabs.objects
     seen: set[int] = set()
     for index in slabs.free.missed.tolist():
@@ -168,10 +173,10 @@ def _reached(slabs: Slabs, found: FreeBreak) -> str:
     return f"{int(slabs.free.count[found.slab])} free objects are seen before the list breaks off"
 
 
-def _astray(heap: HeapSnapshot, slabs: Slabs, found: FreeBreak) -> Broken:
+def _astray(slabs: Slabs, found: FreeBreak, memory: VirtualMemory) -> Broken:
     where = "the first" if found.source is None else f"that of object {found.source}"
     actual = f"a link, {where}, that leads to {_target(slabs, found)}"
-    evidence = (_slab(slabs, found.slab), bytes_around(heap.memory, VirtAddr(found.at), 16), _reached(slabs, found))
+    evidence = (_slab(slabs, found.slab), bytes_around(memory, VirtAddr(found.at), 16), _reached(slabs, found))
     return Broken("slab", found.at, "links to free objects of the slab", actual, _why(slabs, found), evidence)
 
 
@@ -286,10 +291,8 @@ def _misplaced(slabs: Slabs, slab: int, on: str, used: int) -> Broken:
     )
 
 
-def _pages(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Broken]:
+def _pages(slabs: Slabs, runs: PageRuns) -> Iterator[Broken]:
     """Every slab has pages, and their records name it."""
-    if heap.runs is None:
-        return
     for slab in np.flatnonzero(slabs.sound & (slabs.run == NOBODY)).tolist():
         yield Broken(
             "slab",
@@ -299,11 +302,11 @@ def _pages(heap: HeapSnapshot, slabs: Slabs) -> Iterator[Broken]:
             "its pages were given back while it is still on a list, or their records were overwritten",
             (_slab(slabs, slab),),
         )
-    for run in np.flatnonzero(~heap.runs.owned).tolist():
+    for run in np.flatnonzero(~runs.owned).tolist():
         yield Broken(
             "run",
-            int(heap.runs.record[run]),
-            f"records of all pages of slab {hex_address(int(heap.runs.slab[run]))} that name it",
+            int(runs.record[run]),
+            f"records of all pages of slab {hex_address(int(runs.slab[run]))} that name it",
             "not all do",
             "a record was overwritten, or only some were filled in when the slab was made",
         )

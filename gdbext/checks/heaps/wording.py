@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from gdbext.errors import MemoryUnavailable
-from gdbext.heap.snapshot import Chunk, HeapSnapshot
+from gdbext.heap.parts import Chunk
+from gdbext.heap.snapshot import HeapSnapshot
 from gdbext.machine.memory import VirtualMemory
 from gdbext.units import FRAME_SIZE, VirtAddr, hex_address, round_up
 
@@ -23,6 +24,16 @@ def neighbours(heap: HeapSnapshot, index: int) -> tuple[str, ...]:
     if index + 1 < len(heap.chunks):
         lines.append(f"behind it: {describe(heap.chunks.at(index + 1))}")
     return tuple(lines)
+
+
+def bytes_around(memory: VirtualMemory, address: VirtAddr, size: int) -> str:
+    """Some bytes as a person compares them: hexadecimal, and as text where they are text; or why they are not there."""
+    try:
+        data = memory.read(address, size)
+    except MemoryUnavailable as error:
+        return str(error)
+    text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in data)
+    return f"{hex_address(address)}: {data.hex(' ')}  |{text}|"
 
 
 TEXT_LEAST = 3

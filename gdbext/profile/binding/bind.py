@@ -22,7 +22,7 @@ from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.keys import Range, Table
 from gdbext.profile.language.owners import Buffers, Held, PageRecords
 from gdbext.profile.language.physical import Buddy, FreeLists
-from gdbext.profile.language.pointers import RootRanges
+from gdbext.profile.language.pointers import PointerRanges
 from gdbext.profile.language.ranges import ZONES, BootMap, Zones
 from gdbext.profile.language.schema import (
     KINDS,
@@ -76,7 +76,7 @@ class BoundProfile:
     page_records: PageRecords[Expression] | None
     dma: tuple[Buffers[Expression], ...]
     held: tuple[Held[Expression], ...]
-    roots: tuple[RootRanges[Expression], ...]
+    pointers: tuple[PointerRanges[Expression], ...]
     pmm: tuple[BoundPmm, ...]
     heap: tuple[BoundHeap, ...]
     checks: Checks
@@ -170,7 +170,7 @@ class _Binder(Binder):
 
     def _elements(self, table: Table, described: Any) -> Any:
         """A table that is about the elements of a collection, and says no more."""
-        return bind_elements(self, described, table.keys)
+        return bind_elements(self, described, table.keys, type(described))
 
     def _known(self, described: Known) -> BoundKnown:
         return BoundKnown(described.id, self.maybe(described.address), described.reason)

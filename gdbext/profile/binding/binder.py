@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from gdbext.errors import ProfileError
@@ -13,6 +13,7 @@ from gdbext.symbols.model import Kind, Symbols, Type
 from gdbext.symbols.typenames import VOID
 
 _R = TypeVar("_R", bound=Any)
+_B = TypeVar("_B")
 
 
 class Binder:
@@ -126,6 +127,19 @@ class Binder:
 
         ``outer`` is the type of what the node is nested in, if anything.
         """
+        return replace(described, **self._compiled_keys(described, keys, node, outer))
+
+    def bound(
+        self, described: Any, keys: Iterable[Key], kind: type[_B], node: Type | None = None, outer: Type | None = None
+    ) -> _B:
+        """The same, made anew as a record of type ``kind``; tables in it are still to be bound by whoever asks."""
+        written = {field.name: getattr(described, field.name) for field in fields(described)}
+        return kind(**(written | self._compiled_keys(described, keys, node, outer)))
+
+    def _compiled_keys(
+        self, described: Any, keys: Iterable[Key], node: Type | None, outer: Type | None
+    ) -> dict[str, Any]:
+        """What the expressions among these keys amount to."""
         changes: dict[str, Any] = {}
         for key in keys:
             written = getattr(described, key.name)
@@ -133,4 +147,4 @@ class Binder:
                 changes[key.name] = self.expression(written)
             elif isinstance(written, Source) and key.form is Form.NODE:
                 changes[key.name] = self.in_context(written, node, outer)
-        return replace(described, **changes)
+        return changes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 from gdbext.profile.binding.binder import Binder
 from gdbext.profile.binding.collections import bind_collection, bind_elements, context
@@ -12,37 +12,39 @@ from gdbext.profile.language.heaps import (
     BUMP,
     CHUNKS,
     LIST,
+    AdjacentHeap,
     Bins,
     BumpHeap,
     Caller,
     ChunkHeap,
     Footer,
     ListHeap,
+    Poison,
     Redzone,
     Segments,
     Size,
-    TiledHeap,
     Tree,
+    Watermark,
 )
 from gdbext.profile.language.keys import Key, Magic, Source, Table
 from gdbext.symbols.model import Type
 from gdbext.symbols.typenames import BASE_TYPES, VOID
 
-_H = TypeVar("_H", bound=ChunkHeap[Any])
+_H = TypeVar("_H", bound=ChunkHeap[Expression])
 
 
 def bind_chunks(
-    binder: Binder, described: ListHeap[Source] | TiledHeap[Source] | BumpHeap[Source]
-) -> ListHeap[Expression] | TiledHeap[Expression] | BumpHeap[Expression]:
+    binder: Binder, described: ListHeap[Source] | AdjacentHeap[Source] | BumpHeap[Source]
+) -> ListHeap[Expression] | AdjacentHeap[Expression] | BumpHeap[Expression]:
     """A heap whose chunks have headers, or that knows of none."""
     match described:
         case ListHeap():
             return _list(binder, described)
-        case TiledHeap():
+        case AdjacentHeap():
             return _tiled(binder, described)
         case BumpHeap():
-            made = binder.record(described, BUMP.keys)
-            return cast(BumpHeap[Expression], replace(made, counters=cast(Any, binder.counters(described.counters))))
+            made = binder.bound(described, BUMP.keys, BumpHeap[Expression])
+            return replace(made, counters=binder.counters(described.counters))
 
 
 def _list(binder: Binder, described: ListHeap[Source]) -> ListHeap[Expression]:
@@ -51,16 +53,16 @@ def _list(binder: Binder, described: ListHeap[Source]) -> ListHeap[Expression]:
         binder.address(described.tail)
     binder.constant(described.link_offset)
     node = bound_node(binder, described.node, described.head, head)
-    return cast(ListHeap[Expression], _chunks(binder, described, LIST, node))
+    return _chunks(binder, described, LIST, node, ListHeap[Expression])
 
 
-def _tiled(binder: Binder, described: TiledHeap[Source]) -> TiledHeap[Expression]:
+def _tiled(binder: Binder, described: AdjacentHeap[Source]) -> AdjacentHeap[Expression]:
     node = binder.type_named(described.node) if isinstance(described.node, Source) else VOID
-    made = cast(TiledHeap[Expression], _chunks(binder, described, CHUNKS, node))
+    made = _chunks(binder, described, CHUNKS, node, AdjacentHeap[Expression])
     if not described.segments:
         binder.problem(described.where, "'segments' is empty: there is nowhere to begin")
-    mark = described.watermark and binder.record(described.watermark, BUMP.keys[:3])
-    made = replace(made, watermark=cast(Any, mark))
+    if described.watermark is not None:
+        made = replace(made, watermark=binder.bound(described.watermark, BUMP.keys[:3], Watermark[Expression]))
     if described.footer is None:
         return made
     kind = binder.type_named(described.footer.node) if isinstance(described.footer.node, Source) else VOID
@@ -73,7 +75,7 @@ def bound_segments(binder: Binder, described: tuple[Segments[Source], ...]) -> t
     made = []
     keys = keys_of(CHUNKS, "segments")
     for segments in described:
-        found = cast(Segments[Expression], bind_elements(binder, segments, keys))
+        found = bind_elements(binder, segments, keys, Segments[Expression])
         element = context(found.collection)[0]
         for source in (segments.start, segments.end):
             binder.address(source, element)
@@ -86,9 +88,9 @@ def bound_node(binder: Binder, written: Source | Type | None, source: Source, po
     return binder.type_named(written) if isinstance(written, Source) else binder.element(source, pointer)
 
 
-def _chunks(binder: Binder, described: _H, table: Table, node: Type) -> _H:
+def _chunks(binder: Binder, described: ChunkHeap[Source], table: Table, node: Type, kind: type[_H]) -> _H:
     """What all heaps of chunks have in common, and the kind's own expressions."""
-    size, magic = described.size, described.magic
+    size = described.size
     if described.alignment < 1 or size.unit < 1:
         binder.problem(described.where, "'alignment' and 'size.unit' are at least 1")
     if described.free is None and not described.bins and described.tree is None:
@@ -96,18 +98,18 @@ def _chunks(binder: Binder, described: _H, table: Table, node: Type) -> _H:
             "nothing tells which chunks are free: there is no 'free', and no 'bins' or 'tree' that would hold them"
         )
         binder.problem(described.where, problem)
-    made = binder.record(described, table.keys, node)
+    made = binder.bound(described, table.keys, kind, node)
     return replace(
         made,
         node=node,
         size=Size(binder.about(size.expr, node), size.includes_header, size.unit),
         header=binder.constant(described.header) if isinstance(described.header, Source) else node.size,
-        magic=magic and Magic(binder.about(magic.expr, node), binder.about(magic.equals, node)),
+        magic=bound_magic(binder, described.magic, node),
         bins=tuple(_bins(binder, bins, table) for bins in described.bins),
-        tree=described.tree and _tree(binder, described.tree, table),
-        poison=described.poison and binder.record(described.poison, keys_of(table, "poison")),
-        redzone=described.redzone and bound_redzone(binder, described.redzone, table),
-        caller=described.caller and bound_caller(binder, described.caller, table, node),
+        tree=None if described.tree is None else _tree(binder, described.tree, table),
+        poison=bound_poison(binder, described.poison, table),
+        redzone=bound_redzone(binder, described.redzone, table),
+        caller=bound_caller(binder, described.caller, table, node),
         segments=bound_segments(binder, described.segments),
         counters=binder.counters(described.counters),
     )
@@ -120,9 +122,10 @@ def _bins(binder: Binder, described: Bins[Source], table: Table) -> Bins[Express
     node = bound_node(binder, described.node, described.head, head)
     about_nodes = [key for key in keys_of(table, "bins") if key.name in ("next", "prev")]
     of_list = [key for key in keys_of(table, "bins") if key not in about_nodes]
-    made = cast(Bins[Expression], binder.record(binder.record(described, about_nodes, node), of_list, element))
+    made = binder.record(described, about_nodes, node)
+    bound = binder.bound(made, of_list, Bins[Expression], element)
     binder.constant(described.link_offset)
-    return replace(made, node=node, collection=lists)
+    return replace(bound, node=node, collection=lists)
 
 
 def _tree(binder: Binder, described: Tree[Source], table: Table) -> Tree[Expression]:
@@ -130,20 +133,37 @@ def _tree(binder: Binder, described: Tree[Source], table: Table) -> Tree[Express
     binder.constant(described.link_offset)
     if described.kind == "redblack" and described.red is None:
         binder.problem(described.root.where, "kind = \"redblack\" needs 'red'")
-    made = binder.record(described, keys_of(table, "tree"), node)
-    return cast(Tree[Expression], replace(made, node=node))
+    return replace(binder.bound(described, keys_of(table, "tree"), Tree[Expression], node), node=node)
 
 
-def bound_redzone(binder: Binder, described: Redzone[Source], table: Table) -> Redzone[Expression]:
+def bound_magic(binder: Binder, described: Magic[Source] | None, node: Type) -> Magic[Expression] | None:
+    """What headers are known by, against their type."""
+    if described is None:
+        return None
+    return Magic(binder.about(described.expr, node), binder.about(described.equals, node))
+
+
+def bound_poison(binder: Binder, described: Poison[Source] | None, table: Table) -> Poison[Expression] | None:
+    """What free payloads are filled with."""
+    return None if described is None else binder.bound(described, keys_of(table, "poison"), Poison[Expression])
+
+
+def bound_redzone(binder: Binder, described: Redzone[Source] | None, table: Table) -> Redzone[Expression] | None:
     """A redzone, against the type that it is about."""
+    if described is None:
+        return None
     node = binder.type_named(described.node) if isinstance(described.node, Source) else BASE_TYPES["unsigned char"]
-    return cast(Redzone[Expression], replace(binder.record(described, keys_of(table, "redzone"), node), node=node))
+    return replace(binder.bound(described, keys_of(table, "redzone"), Redzone[Expression], node), node=node)
 
 
-def bound_caller(binder: Binder, described: Caller[Source], table: Table, header: Type) -> Caller[Expression]:
+def bound_caller(
+    binder: Binder, described: Caller[Source] | None, table: Table, header: Type
+) -> Caller[Expression] | None:
     """Who asked for a chunk, against the type that it is about."""
+    if described is None:
+        return None
     node = binder.type_named(described.node) if isinstance(described.node, Source) else header
-    return cast(Caller[Expression], replace(binder.record(described, keys_of(table, "caller"), node), node=node))
+    return replace(binder.bound(described, keys_of(table, "caller"), Caller[Expression], node), node=node)
 
 
 def keys_of(table: Table, name: str) -> tuple[Key, ...]:

@@ -12,7 +12,7 @@ from gdbext.profile.language.collections import LARGEST, Collection
 from gdbext.profile.language.keys import Form, Key, Source
 from gdbext.symbols.model import Kind, Type
 
-_R = TypeVar("_R", bound=Any)
+_B = TypeVar("_B")
 
 _SHAPES = (
     ("entries", "count"),
@@ -61,14 +61,18 @@ def bind_collection(
     return cast(Collection[Expression], replace(described, node=None, **made))
 
 
-def bind_elements(binder: Binder, described: _R, keys: Sequence[Key]) -> _R:
-    """A record about the elements of a collection, with all expressions compiled; tables in it stay as they are.
+def bind_elements(binder: Binder, described: Any, keys: Sequence[Key], kind: type[_B]) -> _B:
+    """A record about the elements of a collection, of type ``kind``, with all expressions compiled.
+
+    Tables in it are still to be bound by whoever asks.
 
     Its keys are ``keys``, among them those of the collection.
     """
     (key,) = (key for key in keys if key.form is Form.COLLECTION)
     bound = bind_collection(binder, getattr(described, key.name), or_none=not key.required)
-    return replace(binder.record(described, keys, *context(bound)), **{key.name: bound})
+    made: Any = binder.bound(described, keys, kind, *context(bound))
+    found: _B = replace(made, **{key.name: bound})
+    return found
 
 
 def context(bound: Collection[Expression]) -> tuple[Type | None, Type | None]:

@@ -2,10 +2,10 @@
 
 from gdbext.profile.binding.binder import Binder
 from gdbext.profile.binding.chunks import bind_chunks
-from gdbext.profile.binding.slabs import bind_buddy, bind_runs, bind_slab
+from gdbext.profile.binding.slabs import bind_buddy, bind_page_runs, bind_slab
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.all_heaps import HeapKind, HeapSource
-from gdbext.profile.language.slabs import BuddyHeap, RunsHeap, SlabHeap
+from gdbext.profile.language.slabs import BuddyHeap, PageRunsHeap, SlabHeap
 
 BoundHeap = HeapKind[Expression]
 
@@ -13,8 +13,8 @@ BoundHeap = HeapKind[Expression]
 def bind_heap(binder: Binder, described: HeapSource) -> BoundHeap:
     """One heap. What has a problem is a stand-in, and the problem is with the binder."""
     match described:
-        case RunsHeap():
-            return bind_runs(binder, described)
+        case PageRunsHeap():
+            return bind_page_runs(binder, described)
         case SlabHeap():
             return bind_slab(binder, described)
         case BuddyHeap():

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from gdbext.profile.binding.binder import Binder
 from gdbext.profile.binding.collections import bind_elements
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.keys import Source
 from gdbext.profile.language.owners import BUFFERS, HELD, PAGE_RECORDS, Buffers, Held, PageRecords
-from gdbext.profile.language.pointers import RootRanges
+from gdbext.profile.language.pointers import PointerRanges
 
-_D = TypeVar("_D", PageRecords[Source], Buffers[Source], Held[Source], RootRanges[Source])
+_D = TypeVar("_D", PageRecords[Source], Buffers[Source], Held[Source], PointerRanges[Source])
 
 
 def detected(binder: Binder, *described: _D | None) -> tuple[_D, ...]:
@@ -23,7 +23,7 @@ def detected(binder: Binder, *described: _D | None) -> tuple[_D, ...]:
 def bind_page_records(binder: Binder, described: PageRecords[Source]) -> PageRecords[Expression]:
     """The records about frames."""
     binder.frame_size(described.where, described.frame_size)
-    made = cast(PageRecords[Expression], bind_elements(binder, described, PAGE_RECORDS.keys))
+    made = bind_elements(binder, described, PAGE_RECORDS.keys, PageRecords[Expression])
     for name in ("free", "references", "order"):
         if getattr(made, name) is not None:
             binder.in_node_alone(getattr(described, name), getattr(made, name))
@@ -33,11 +33,11 @@ def bind_page_records(binder: Binder, described: PageRecords[Source]) -> PageRec
 def bind_buffers(binder: Binder, described: Buffers[Source]) -> Buffers[Expression]:
     """Buffers of devices: records that are not live do not count."""
     live = replace(described.collection, when=described.live)
-    return cast(Buffers[Expression], bind_elements(binder, replace(described, collection=live), BUFFERS.keys))
+    return bind_elements(binder, replace(described, collection=live), BUFFERS.keys, Buffers[Expression])
 
 
 def bind_held(binder: Binder, described: Held[Source]) -> Held[Expression]:
     """Frames kept by number or address."""
     binder.frame_size(described.where, described.frame_size)
     frame = described.frame or Source(("*self",), described.where)
-    return cast(Held[Expression], bind_elements(binder, replace(described, frame=frame), HELD.keys))
+    return bind_elements(binder, replace(described, frame=frame), HELD.keys, Held[Expression])

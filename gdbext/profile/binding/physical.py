@@ -81,8 +81,8 @@ def _bitmap(binder: Binder, described: Bitmap[Source]) -> Bitmap[Expression]:
     made = replace(made, bits=bits, word=described.word or _word_of(bits.type))
     if described.summaries is None:
         return made
-    summaries = bind_elements(binder, described.summaries, _keys_of(BITMAP, "summaries"))
-    return replace(made, summaries=cast(Summaries[Expression], summaries))
+    summaries = bind_elements(binder, described.summaries, _keys_of(BITMAP, "summaries"), Summaries[Expression])
+    return replace(made, summaries=summaries)
 
 
 def _bitmaps(binder: Binder, described: Bitmaps[Source]) -> Bitmaps[Expression]:
@@ -144,7 +144,7 @@ def _linked(binder: Binder, described: LinkedFrames[Source], table: Table) -> Li
 
 
 def _list(binder: Binder, written: Lists[Source], keys: tuple[Key, ...]) -> Lists[Expression]:
-    return cast(Lists[Expression], bind_elements(binder, written, keys))
+    return bind_elements(binder, written, keys, Lists[Expression])
 
 
 def _node_type(binder: Binder, described: LinkedFrames[Source], first: Lists[Expression]) -> Type:

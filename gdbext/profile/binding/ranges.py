@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
 
 from gdbext.profile.binding.binder import Binder
 from gdbext.profile.binding.collections import bind_elements
@@ -15,7 +14,7 @@ from gdbext.profile.language.ranges import BOOT_MAP, BootMap, PhysicalRanges, Re
 def bind_boot_map(binder: Binder, described: BootMap[Source]) -> BootMap[Expression]:
     """The boot map; its types of memory are constants."""
     later, reserved = described.reclaimable, described.reserved
-    made = cast(BootMap[Expression], bind_elements(binder, described, BOOT_MAP.keys))
+    made = bind_elements(binder, described, BOOT_MAP.keys, BootMap[Expression])
     return replace(
         made,
         usable=_constants(binder, described.usable),
@@ -30,7 +29,7 @@ def _reclaimable(binder: Binder, described: Reclaimable[Source]) -> Reclaimable[
 
 def _reserved(binder: Binder, described: PhysicalRanges[Source]) -> PhysicalRanges[Expression]:
     keys = next(key.keys for key in BOOT_MAP.keys if key.name == "reserved")
-    return cast(PhysicalRanges[Expression], bind_elements(binder, described, keys))
+    return bind_elements(binder, described, keys, PhysicalRanges[Expression])
 
 
 def _constants(binder: Binder, sources: tuple[Source, ...]) -> tuple[Expression, ...]:

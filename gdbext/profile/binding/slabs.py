@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 from gdbext.profile.binding.binder import Binder
-from gdbext.profile.binding.chunks import bound_caller, bound_node, bound_redzone, bound_segments, keys_of
+from gdbext.profile.binding.chunks import (
+    bound_caller,
+    bound_magic,
+    bound_node,
+    bound_poison,
+    bound_redzone,
+    bound_segments,
+    keys_of,
+)
 from gdbext.profile.binding.collections import bind_elements, context
 from gdbext.profile.expressions.expression import Expression
-from gdbext.profile.language.keys import Magic, Source
+from gdbext.profile.language.keys import Key, Source
 from gdbext.profile.language.slabs import (
     BUDDY,
     RUNS,
@@ -19,51 +27,45 @@ from gdbext.profile.language.slabs import (
     Numbers,
     ObjectBits,
     ObjectLinks,
-    Runs,
-    RunsHeap,
+    PageRunsHeap,
+    RunRecords,
     SlabHeap,
     SlabList,
 )
 from gdbext.symbols.model import Type
 from gdbext.symbols.typenames import VOID
 
-_R = TypeVar("_R", bound=Runs[Any])
+_R = TypeVar("_R", bound=RunRecords[Expression])
 
 
-def bind_runs(binder: Binder, described: RunsHeap[Source]) -> RunsHeap[Expression]:
+def bind_page_runs(binder: Binder, described: PageRunsHeap[Source]) -> PageRunsHeap[Expression]:
     """A page heap."""
-    made: Any = _runs(binder, described, "runs")
-    return cast(
-        RunsHeap[Expression],
-        replace(
-            made,
-            redzone=described.redzone and bound_redzone(binder, described.redzone, RUNS),
-            caller=described.caller and bound_caller(binder, described.caller, RUNS, VOID),
-            segments=bound_segments(binder, described.segments),
-            counters=binder.counters(described.counters),
-        ),
+    made = _run_records(binder, described, RUNS.keys, PageRunsHeap[Expression])
+    return replace(
+        made,
+        redzone=bound_redzone(binder, described.redzone, RUNS),
+        caller=bound_caller(binder, described.caller, RUNS, VOID),
+        segments=bound_segments(binder, described.segments),
+        counters=binder.counters(described.counters),
     )
 
 
-def _runs(binder: Binder, described: _R, kind: str) -> _R:
-    keys = RUNS.keys if kind == "runs" else keys_of(SLAB, "runs")
-    return bind_elements(binder, described, keys)
+def _run_records(binder: Binder, described: RunRecords[Source], keys: tuple[Key, ...], kind: type[_R]) -> _R:
+    bound: _R = bind_elements(binder, described, keys, kind)
+    return bound
 
 
 def bind_buddy(binder: Binder, described: BuddyHeap[Source]) -> BuddyHeap[Expression]:
     """A heap of buddies."""
-    made: Any = binder.record(described, BUDDY.keys)
+    made = binder.bound(described, BUDDY.keys, BuddyHeap[Expression])
     for source in (described.nodes, described.origin, described.start, described.end):
         binder.address(source)
-    return cast(
-        BuddyHeap[Expression],
-        replace(
-            made,
-            poison=described.poison and binder.record(described.poison, keys_of(BUDDY, "poison")),
-            redzone=described.redzone and bound_redzone(binder, described.redzone, BUDDY),
-            caller=described.caller and bound_caller(binder, described.caller, BUDDY, VOID),
-            counters=binder.counters(described.counters),
-        ),
+    return replace(
+        made,
+        poison=bound_poison(binder, described.poison, BUDDY),
+        redzone=bound_redzone(binder, described.redzone, BUDDY),
+        caller=bound_caller(binder, described.caller, BUDDY, VOID),
+        counters=binder.counters(described.counters),
     )
 
 
@@ -72,26 +74,23 @@ def bind_slab(binder: Binder, described: SlabHeap[Source]) -> SlabHeap[Expressio
     _insist_on_shape(binder, described)
     caches = _caches(binder, described.caches)
     node = _slab_node(binder, described, caches)
-    made: Any = binder.record(described, SLAB.keys, node)
+    made = binder.bound(described, SLAB.keys, SlabHeap[Expression], node)
     binder.constant(described.link_offset)
-    magic = described.magic
-    return cast(
-        SlabHeap[Expression],
-        replace(
-            made,
-            node=node,
-            caches=caches,
-            runs=described.runs and _runs(binder, described.runs, "slab"),
-            magic=magic and Magic(binder.about(magic.expr, node), binder.about(magic.equals, node)),
-            numbers=described.numbers and _numbers(binder, described.numbers, node),
-            links=described.links and _links(binder, described.links, node),
-            bits=described.bits and _bits(binder, described.bits, node),
-            poison=described.poison and binder.record(described.poison, keys_of(SLAB, "poison")),
-            redzone=described.redzone and bound_redzone(binder, described.redzone, SLAB),
-            caller=described.caller and bound_caller(binder, described.caller, SLAB, VOID),
-            segments=bound_segments(binder, described.segments),
-            counters=binder.counters(described.counters),
-        ),
+    runs, keys = described.runs, keys_of(SLAB, "runs")
+    return replace(
+        made,
+        node=node,
+        caches=caches,
+        runs=None if runs is None else _run_records(binder, runs, keys, RunRecords[Expression]),
+        magic=bound_magic(binder, described.magic, node),
+        numbers=None if described.numbers is None else _numbers(binder, described.numbers, node),
+        links=None if described.links is None else _links(binder, described.links, node),
+        bits=None if described.bits is None else _bits(binder, described.bits, node),
+        poison=bound_poison(binder, described.poison, SLAB),
+        redzone=bound_redzone(binder, described.redzone, SLAB),
+        caller=bound_caller(binder, described.caller, SLAB, VOID),
+        segments=bound_segments(binder, described.segments),
+        counters=binder.counters(described.counters),
     )
 
 
@@ -112,12 +111,11 @@ def _insist_on_shape(binder: Binder, described: SlabHeap[Source]) -> None:
 
 def _caches(binder: Binder, described: Caches[Source]) -> Caches[Expression]:
     keys = keys_of(SLAB, "caches")
-    made = cast(Caches[Expression], bind_elements(binder, described, keys))
-    lists = next(key.keys for key in keys if key.name == "lists")
+    made = bind_elements(binder, described, keys, Caches[Expression])
+    of_list = next(key.keys for key in keys if key.name == "lists")
     about = context(made.collection)
-    return replace(
-        made, lists=tuple(cast(SlabList[Expression], binder.record(one, lists, *about)) for one in described.lists)
-    )
+    lists = tuple(binder.bound(one, of_list, SlabList[Expression], *about) for one in described.lists)
+    return replace(made, lists=lists)
 
 
 def _slab_node(binder: Binder, described: SlabHeap[Source], caches: Caches[Expression]) -> Type:
@@ -130,7 +128,7 @@ def _slab_node(binder: Binder, described: SlabHeap[Source], caches: Caches[Expre
 
 
 def _numbers(binder: Binder, described: Numbers[Source], node: Type) -> Numbers[Expression]:
-    made = cast(Numbers[Expression], binder.record(described, keys_of(SLAB, "numbers"), node))
+    made = binder.bound(described, keys_of(SLAB, "numbers"), Numbers[Expression], node)
     if node is not VOID:
         binder.element(described.next, made.next)
     return made
@@ -141,11 +139,11 @@ def _links(binder: Binder, described: ObjectLinks[Source], node: Type) -> Object
     inner = bound_node(binder, described.node, described.first, first) if node is not VOID else VOID
     in_slab = [key for key in keys_of(SLAB, "links") if key.name in ("first", "at", "end")]
     in_object = [key for key in keys_of(SLAB, "links") if key.name == "next"]
-    made = binder.record(binder.record(described, in_object, inner), in_slab, node)
-    return cast(ObjectLinks[Expression], replace(made, node=inner))
+    made = binder.bound(binder.record(described, in_object, inner), in_slab, ObjectLinks[Expression], node)
+    return replace(made, node=inner)
 
 
 def _bits(binder: Binder, described: ObjectBits[Source], node: Type) -> ObjectBits[Expression]:
     if node is not VOID:
         binder.address(described.at, node)
-    return cast(ObjectBits[Expression], binder.record(described, keys_of(SLAB, "bits"), node))
+    return binder.bound(described, keys_of(SLAB, "bits"), ObjectBits[Expression], node)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
-from gdbext.profile.language.heaps import BUMP, CHUNKS, LIST, BumpHeap, ListHeap, TiledHeap
+from gdbext.profile.language.heaps import BUMP, CHUNKS, LIST, AdjacentHeap, BumpHeap, ListHeap
 from gdbext.profile.language.keys import Source, Table
-from gdbext.profile.language.slabs import BUDDY, RUNS, SLAB, BuddyHeap, RunsHeap, SlabHeap
+from gdbext.profile.language.slabs import BUDDY, RUNS, SLAB, BuddyHeap, PageRunsHeap, SlabHeap
 
 E = TypeVar("E")
 
@@ -19,5 +19,5 @@ HEAP_KINDS: Mapping[str, Table] = {
 }
 """The kinds of heaps that there are."""
 
-HeapKind = ListHeap[E] | TiledHeap[E] | BumpHeap[E] | RunsHeap[E] | SlabHeap[E] | BuddyHeap[E]
+HeapKind = ListHeap[E] | AdjacentHeap[E] | BumpHeap[E] | PageRunsHeap[E] | SlabHeap[E] | BuddyHeap[E]
 HeapSource = HeapKind[Source]

@@ -227,7 +227,7 @@ class Footer(Generic[E]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TiledHeap(ChunkHeap[E]):
+class AdjacentHeap(ChunkHeap[E]):
     """Chunks that lie one behind the other: each one's size tells where the next begins.
 
     ``trailer`` is how many bytes behind its payload are the chunk's own.
@@ -451,7 +451,7 @@ LIST = Table(
             default="0",
         ),
         expression("rover", "the link to the header where the next search begins; 0 when there is none"),
-        segments("the arenas that the chunks fill without a gap"),
+        segments("the addresses that the chunks fill without a gap"),
         *_HEADERS,
         *_INDEX,
         *COMMON,
@@ -461,7 +461,7 @@ LIST = Table(
 CHUNKS = Table(
     "Chunks, used and free, one behind the other: the size of each tells where the next begins (boundary tags).",
     (
-        segments("the arenas that the chunks fill", required=True),
+        segments("the addresses that the chunks fill", required=True),
         Key("node", Form.TYPE, "type of a header", required=True),
         *_HEADERS,
         Key("trailer", Form.INTEGER, "bytes behind each payload that are not the next chunk's: a footer", default=0),
@@ -488,7 +488,7 @@ CHUNKS = Table(
         *_INDEX,
         *COMMON,
     ),
-    TiledHeap,
+    AdjacentHeap,
 )
 BUMP = Table(
     "Memory that is handed out from one end to the other. Where chunks have headers, kind `chunks` shows more.",

@@ -1,4 +1,4 @@
-"""What a profile may say about where pointers to chunks stand besides the kernel's image: roots of the leak search.
+"""What a profile may say about where pointers to chunks stand besides the kernel's image.
 
 A record holds what was written (``E`` is `Source`), or the same compiled against a kernel (``E`` is `Expression`).
 """
@@ -15,7 +15,7 @@ E = TypeVar("E")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RootRanges(Generic[E]):
+class PointerRanges(Generic[E]):
     """Ranges of virtual addresses that hold pointers: one, or one for each element of a collection.
 
     ``stack`` tells that a range is a stack, of which only the part from a processor's stack pointer on is in use when
@@ -31,7 +31,7 @@ class RootRanges(Generic[E]):
     stack: E | None
 
 
-ROOTS = Table(
+POINTERS = Table(
     "Where pointers to chunks stand besides the kernel's variables, for `heapcheck -leaks`: one range of virtual "
     "addresses, or one for each element of a collection. What of them is not mapped, or belongs to a heap of this "
     "profile, is left out.",
@@ -47,5 +47,5 @@ ROOTS = Table(
             default=(),
         ),
     ),
-    RootRanges,
+    PointerRanges,
 )

@@ -15,7 +15,7 @@ from gdbext.profile.language.collections import COLLECTION_KEYS, Collection
 from gdbext.profile.language.keys import RANGE, Form, Key, Range, Source, Table, expression
 from gdbext.profile.language.owners import BUFFERS, HELD, PAGE_RECORDS, Buffers, Held, PageRecords
 from gdbext.profile.language.physical import PMM_KINDS, PmmSource
-from gdbext.profile.language.pointers import ROOTS, RootRanges
+from gdbext.profile.language.pointers import POINTERS, PointerRanges
 from gdbext.profile.language.ranges import BOOT_MAP, ZONES, BootMap, Zones
 
 
@@ -86,7 +86,7 @@ class Profile:
     page_records: PageRecords[Source] | None
     dma: tuple[Buffers[Source], ...]
     held: tuple[Held[Source], ...]
-    roots: tuple[RootRanges[Source], ...]
+    pointers: tuple[PointerRanges[Source], ...]
     pmm: tuple[PmmSource, ...]
     heap: tuple[HeapSource, ...]
     checks: Checks
@@ -183,7 +183,7 @@ SINGLE: Mapping[str, Table] = {
 """The tables that a profile has once."""
 ALWAYS = ("kernel", "address", "checks")
 """Those of them that are there when nothing of them is written: each key has its default then."""
-NAMED: Mapping[str, Table] = {"dma": BUFFERS, "held": HELD, "roots": ROOTS}
+NAMED: Mapping[str, Table] = {"dma": BUFFERS, "held": HELD, "pointers": POINTERS}
 """The tables that a profile has by name (``[dma.NAME]``)."""
 KINDS: Mapping[str, Mapping[str, Table]] = {"pmm": PMM_KINDS, "heap": HEAP_KINDS}
 """The tables that a profile has by name and kind (``[pmm.NAME]``), for each ``kind`` that they may be of."""

@@ -29,7 +29,7 @@ E = TypeVar("E")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Runs(Generic[E]):
+class RunRecords(Generic[E]):
     """Records about pages, of which some begin a run that is in use.
 
     The first one is about the ``unit`` bytes at virtual address ``base``. All keys from ``first`` on are about one
@@ -108,7 +108,7 @@ class SlabHeap(Heap[E]):
 
     segments: tuple[Segments[E], ...]
     caches: Caches[E]
-    runs: Runs[E] | None
+    runs: RunRecords[E] | None
     node: E | Type | None
     link_offset: E
     next: E | None
@@ -139,7 +139,7 @@ class SlabHeap(Heap[E]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunsHeap(Heap[E], Runs[E]):
+class PageRunsHeap(Heap[E], RunRecords[E]):
     """Each chunk has pages of its own."""
 
     segments: tuple[Segments[E], ...]
@@ -258,7 +258,7 @@ _BITS = Key(
 RUNS = Table(
     "A page heap: each chunk has pages of its own, and an array has a record about each page.",
     (*_RUNS, _SEGMENTS, REDZONE, CALLER, *COMMON),
-    RunsHeap,
+    PageRunsHeap,
 )
 SLAB = Table(
     "Objects of one size each in slabs; a cache has all slabs of one kind of object. Whether an object is free is told "
@@ -266,7 +266,11 @@ SLAB = Table(
     (
         _CACHES,
         Key(
-            "runs", Form.TABLE, "records about pages, which lead to slabs that are on no list", keys=_RUNS, record=Runs
+            "runs",
+            Form.TABLE,
+            "records about pages, which lead to slabs that are on no list",
+            keys=_RUNS,
+            record=RunRecords,
         ),
         Key("node", Form.TYPE, "type of a slab's header; by default what the lists' `head` points to"),
         expression(
@@ -306,7 +310,7 @@ BUDDY = Table(
         expression("height", "height of the root; leaves have 0", required=True),
         expression("origin", "virtual address of the first leaf's block", required=True),
         expression("smallest", "bytes of a leaf's block", required=True),
-        expression("start", "first virtual address of the arena; blocks outside it count as used", required=True),
+        expression("start", "first virtual address of the heap; blocks outside of it count as used", required=True),
         expression("end", "virtual address behind the last", required=True),
         POISON,
         REDZONE,

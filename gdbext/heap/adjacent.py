@@ -8,20 +8,32 @@ looked for at which chunks begin again, which takes a magic or a footer.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable, NotMapped, Stopped
-from gdbext.heap.chunks import Headers, chunks_of, common_of, payload_sizes, settled
+from gdbext.heap.callers import read_callers
+from gdbext.heap.chunks import (
+    Headers,
+    chunks_of,
+    counters_of,
+    in_flux,
+    layout_of,
+    payload_sizes,
+    read_watermark,
+    segments_of,
+    settled,
+)
 from gdbext.heap.fill import read_fills
 from gdbext.heap.index import read_index
-from gdbext.heap.snapshot import MOST_CHUNKS, U64, Chunks, HeapSnapshot, Lost, Segment, Watermark
+from gdbext.heap.parts import MOST_CHUNKS, U64, Chunks, Lost, Segment
+from gdbext.heap.snapshot import HeapSnapshot, InOrder
 from gdbext.machine.memory import VirtualMemory
 from gdbext.profile.expressions.expression import EvaluationError, Expression
-from gdbext.profile.language.heaps import TiledHeap
-from gdbext.profile.language.heaps import Watermark as BoundWatermark
+from gdbext.profile.language.heaps import AdjacentHeap
 from gdbext.progress import progress
 from gdbext.structures.chain import values_in
 from gdbext.structures.gather import gathered, span_of
@@ -38,10 +50,17 @@ MOST_LOST = 64
 """After so many places where the chunks break off a segment is given up."""
 
 
-def read_tiles(heap: TiledHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
-    """Read a heap of tiles. Raises MemoryUnavailable when not even its own variables can be read."""
-    heap, common = settled(heap, memory), common_of(heap, memory)
-    walks = [_Walk(heap, memory, segment) for segment in common["segments"]]
+@dataclass(frozen=True, kw_only=True)
+class AdjacentDetail(InOrder):
+    """Chunks one behind the other."""
+
+    kind: ClassVar[str] = "chunks"
+
+
+def read_adjacent(heap: AdjacentHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
+    """Read a heap of adjacent chunks. Raises MemoryUnavailable when not even its own variables can be read."""
+    heap, segments = settled(heap, memory), segments_of(heap.segments, memory)
+    walks = [_Walk(heap, memory, segment) for segment in segments]
     try:
         for walk in walks:
             walk.run()
@@ -53,26 +72,24 @@ def read_tiles(heap: TiledHeap[Expression], memory: PagedMemory) -> HeapSnapshot
         chunks = replace(chunks, prev=headers.values(heap.prev).astype(U64))
     chunks, index = read_index(heap, chunks, memory)
     return HeapSnapshot(
-        **common,
-        kind="chunks",
+        name=heap.name,
+        detail=AdjacentDetail(tail=None if heap.tail is None else VirtAddr(heap.tail.evaluate(memory))),
         chunks=replace(chunks, closed=_closed(heap, chunks, headers, memory)),
-        index=index,
-        fills=read_fills(heap.poison, heap.redzone, chunks, memory),
+        segments=segments,
+        counters=counters_of(heap, memory),
+        in_flux=in_flux(heap, memory),
+        layout=layout_of(heap, heap.trailer),
+        parent=heap.parent,
         starts=_starts(walks),
         lost=tuple(lost for walk in walks for lost in walk.lost),
-        trailer=heap.trailer,
-        tail=None if heap.tail is None else VirtAddr(heap.tail.evaluate(memory)),
         watermark=read_watermark(heap.watermark, memory) if heap.watermark else None,
+        index=index,
+        fills=read_fills(heap.poison, heap.redzone, chunks, memory),
+        callers=read_callers(heap.caller, chunks, memory),
     )
 
 
-def read_watermark(mark: BoundWatermark[Expression], memory: VirtualMemory) -> Watermark:
-    """Where memory is handed out from one end to the other."""
-    start, current, end = (VirtAddr(e.evaluate(memory)) for e in (mark.start, mark.current, mark.end))
-    return Watermark(start, current, end, mark.current.address(memory) if mark.current.is_lvalue else None)
-
-
-def _headers(heap: TiledHeap[Expression], walks: list[_Walk], memory: VirtualMemory) -> Headers:
+def _headers(heap: AdjacentHeap[Expression], walks: list[_Walk], memory: VirtualMemory) -> Headers:
     first, end = span_of(heap.in_headers)
     empty = np.zeros((0, end - first), dtype=np.uint8)
     address = np.concatenate([np.zeros(0, dtype=U64), *(found for walk in walks for found in walk.addresses)])
@@ -89,7 +106,7 @@ def _starts(walks: list[_Walk]) -> NDArray[np.int64]:
 
 
 def _closed(
-    heap: TiledHeap[Expression], chunks: Chunks, headers: Headers, memory: PagedMemory
+    heap: AdjacentHeap[Expression], chunks: Chunks, headers: Headers, memory: PagedMemory
 ) -> NDArray[np.bool_] | None:
     """Whether each footer agrees with its header; None when there are no footers."""
     if heap.footer is None:
@@ -119,7 +136,7 @@ class _Block:
 class _Walk:
     """Follows the chunks of one segment. ``starts`` and what ``lost`` names are relative to its first chunk."""
 
-    def __init__(self, heap: TiledHeap[Expression], memory: PagedMemory, segment: Segment) -> None:
+    def __init__(self, heap: AdjacentHeap[Expression], memory: PagedMemory, segment: Segment) -> None:
         self.addresses: list[NDArray[np.uint64]] = []
         self.rows: list[NDArray[np.uint8]] = []
         self.starts: list[int] = []

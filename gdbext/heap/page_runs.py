@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable
-from gdbext.heap.callers import caller_record
-from gdbext.heap.chunks import common_without_headers, segments_of
-from gdbext.heap.fill import filled, read_fills
-from gdbext.heap.snapshot import U64, Chunks, Fill, HeapSnapshot, Pieces
+from gdbext.heap.callers import read_callers
+from gdbext.heap.chunks import counters_of, in_flux, segments_of
+from gdbext.heap.fill import Fill, filled, read_fills
+from gdbext.heap.parts import U64, Chunks, Pieces
+from gdbext.heap.snapshot import Detail, HeapSnapshot, Layout
 from gdbext.profile.expressions.expression import Expression
-from gdbext.profile.language.slabs import Runs, RunsHeap
+from gdbext.profile.language.slabs import PageRunsHeap, RunRecords
 from gdbext.structures.collections import extent
 from gdbext.structures.gather import NodeValues, node_values
 from gdbext.x86.virtual import PagedMemory
@@ -55,7 +57,22 @@ class PageRuns:
         return Chunks(payload, payload, self.size[which], ~yes, yes)
 
 
-def read_page_runs(runs: Runs[Expression], memory: PagedMemory) -> PageRuns:
+@dataclass(frozen=True, kw_only=True)
+class InPages(Detail):
+    """Chunks in pages that records tell of, as far as the kernel has such records."""
+
+    scattered: ClassVar[bool] = True
+    page_runs: PageRuns | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRunsDetail(InPages):
+    """Each chunk has a run of pages."""
+
+    kind: ClassVar[str] = "runs"
+
+
+def read_page_runs(runs: RunRecords[Expression], memory: PagedMemory) -> PageRuns:
     """The runs of an array of records. Raises MemoryUnavailable."""
     array, base = extent(runs.collection, memory), runs.base.evaluate(memory)
     if not 0 <= array.count <= MOST_RECORDS:
@@ -78,7 +95,7 @@ def read_page_runs(runs: Runs[Expression], memory: PagedMemory) -> PageRuns:
 
 
 def _owned(
-    runs: Runs[Expression],
+    runs: RunRecords[Expression],
     nodes: NodeValues,
     first: NDArray[np.int64],
     length: NDArray[np.int64],
@@ -96,7 +113,7 @@ def _owned(
     return owned
 
 
-def read_runs(heap: RunsHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
+def read_page_runs_heap(heap: PageRunsHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
     """Read a page heap. Raises MemoryUnavailable when its records cannot be read."""
     runs = read_page_runs(heap, memory)
     chunks = runs.chunks
@@ -105,14 +122,15 @@ def read_runs(heap: RunsHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
         which = np.flatnonzero(runs.chunk)
         fills = (filled("underrun", heap.fence, np.arange(len(which)), runs.start[which], runs.payload[which]),)
     return HeapSnapshot(
-        **common_without_headers(heap, memory),
-        caller=caller_record(heap.caller, memory),
-        kind="runs",
+        name=heap.name,
+        detail=PageRunsDetail(page_runs=runs),
         chunks=chunks,
-        scattered=True,
-        runs=runs,
-        fills=fills + read_fills(None, heap.redzone, chunks, memory),
         segments=segments_of(heap.segments, memory),
+        counters=counters_of(heap, memory),
+        in_flux=in_flux(heap, memory),
+        layout=Layout(alignment=heap.alignment, minimum=heap.minimum),
+        parent=heap.parent,
         pieces=Pieces(np.minimum(runs.start[runs.chunk], chunks.payload), chunks.end),
-        has_magic=False,
+        fills=fills + read_fills(None, heap.redzone, chunks, memory),
+        callers=read_callers(heap.caller, chunks, memory),
     )
