@@ -142,7 +142,9 @@ class Kernel(Guest):
             assert list(drawn.begins) == sorted(set(drawn.begins))
         addresses = {chunk.address for chunk in chunks}
         for finding in self.report().findings:
-            assert finding.subject != "chunk" or finding.address in addresses | {getattr(heap.detail, name, None) for name in ("tail", "rover")}, finding
+            assert finding.subject != "chunk" or finding.address in addresses | {
+                getattr(heap.detail, name, None) for name in ("tail", "rover")
+            }, finding
 
     def count(self, tiles):
         """Set the counters to what these chunks make."""
