@@ -18,7 +18,7 @@ def profile_heaps():
 
 def is_kind(heap, kind):
     """Whether an entry of the profile is the kernel's heap when it is of this kind."""
-    return f"kernel_heap.operations == &heap_{kind}_operations" in heap.get("when", "")
+    return heap.get("when", "").endswith(f".operations == &heap_{kind}_operations")
 
 
 def described(kind):
