@@ -403,7 +403,8 @@ def dumps(gcc_kernel, tmp_path_factory):
         lines.append("ram = [[0, 0xa0000], [0x100000, 0x1fe0000]]")
         (directory / "toml").write_text("\n".join(lines) + "\n")
         (directory / "json").write_text(json.dumps({name: cpu[name] for name in ("cr0", "cr3", "cr4", "efer")}))
-        yield SimpleNamespace(files=directory, told=answers(lambda command: session.command(*command.split())))
+        told = answers(lambda command: session.command(*command.split()))
+        yield SimpleNamespace(files=directory, told=told, command=session.command)
 
 
 @pytest.mark.parametrize(
