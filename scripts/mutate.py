@@ -7,7 +7,8 @@
 
 A mutant is one module with one expression changed. Each runs in a forked process that has Python's libraries loaded
 already, imports gdbext with the changed module, and runs the module's unit tests until one fails. Outcomes are kept in
-build/mutation/: a second run tries only what survived, or what belongs to a module that was changed since.
+build/mutation/, so that a run can be stopped and called again. It tries all mutants of a module that was changed since,
+and those that survived where the tests were.
 """
 
 # ruff: noqa: T201 - printing is what it is for
@@ -93,6 +94,8 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
             yield ast.Compare(node.left, [COMPARED[type(op)]()], node.comparators)
         case ast.BinOp(op=ast.BitOr(), right=ast.Constant(value=None)):
             return  # a type
+        case ast.BinOp(op=ast.LShift(), right=ast.Constant(value=0)):
+            return  # bit 0
         case ast.BinOp(op=op):
             if type(op) in COMPUTED:
                 yield ast.BinOp(node.left, COMPUTED[type(op)](), node.right)
@@ -136,6 +139,8 @@ def mutants(path: str) -> list[Mutant]:
     found = []
     for number, (place, change) in enumerate(_numbered(ast.parse((ROOT / path).read_text()))):
         before = child_of(*place)
+        if isinstance(place[0], ast.keyword) and place[0].arg == "strict":
+            continue  # of zip: what it holds together is of one length
         line = before.lineno if isinstance(before, ast.expr | ast.stmt) else 0
         found.append(Mutant(path, line, number, ast.unparse(before), ast.unparse(change)))
     return sorted(found, key=lambda mutant: (mutant.line, mutant.number))
@@ -239,20 +244,29 @@ def kept(path: str) -> dict[str, bool]:
         record = json.loads((KEPT / f"{path.replace('/', '.')}.json").read_text())
     except FileNotFoundError:
         return {}
-    outcomes: dict[str, bool] = record["outcomes"] if record["source"] == fingerprint(path) else {}
+    outcomes: dict[str, bool] = record["outcomes"] if record["source"] == fingerprint([path]) else {}
     return outcomes
 
 
-def keep(path: str, outcomes: dict[str, bool]) -> None:
+def same_tests(path: str, tests: list[str]) -> bool:
+    """Whether a module's mutants were tried with these tests."""
+    try:
+        record = json.loads((KEPT / f"{path.replace('/', '.')}.json").read_text())
+    except FileNotFoundError:
+        return True
+    return bool(record["tests"] == fingerprint(tests))
+
+
+def keep(path: str, tests: list[str], outcomes: dict[str, bool]) -> None:
     """Write down what became of a module's mutants."""
     KEPT.mkdir(parents=True, exist_ok=True)
-    record = {"source": fingerprint(path), "outcomes": outcomes}
+    record = {"source": fingerprint([path]), "tests": fingerprint(tests), "outcomes": outcomes}
     (KEPT / f"{path.replace('/', '.')}.json").write_text(json.dumps(record, indent=0))
 
 
-def fingerprint(path: str) -> str:
-    """What changes with a module's source."""
-    return hashlib.sha256((ROOT / path).read_bytes()).hexdigest()
+def fingerprint(paths: list[str]) -> str:
+    """What changes with the text of files."""
+    return hashlib.sha256(b"".join((ROOT / path).read_bytes() for path in paths)).hexdigest()
 
 
 def tests_of(path: str, table: dict[str, list[str]]) -> list[str]:
@@ -264,7 +278,12 @@ def tests_of(path: str, table: dict[str, list[str]]) -> list[str]:
 def try_all(path: str, tests: list[str], pool: Pool, every: int) -> None:
     """Try the mutants of a module that no test was seen to notice."""
     outcomes = kept(path)
-    waiting = [mutant for mutant in mutants(path)[::every] if outcomes.get(mutant.key, True)]
+    again = not same_tests(path, tests)
+    waiting = [
+        mutant
+        for number, mutant in enumerate(mutants(path))
+        if (again and outcomes[mutant.key] if mutant.key in outcomes else number % every == 0)
+    ]
     if not waiting:
         return
     pool.start(tests, None)
@@ -278,35 +297,35 @@ def try_all(path: str, tests: list[str], pool: Pool, every: int) -> None:
         outcomes[mutant.key] = survived
         if survived:
             print(f"{mutant.path}:{mutant.line}: {mutant.before} -> {mutant.after}", flush=True)
-        keep(path, outcomes)
+        keep(path, tests, outcomes)
 
 
 def document(paths: list[str], explained: dict[str, dict[str, str]]) -> str:
     """docs/mutation.md: the score of each package and module, and the survivors with the reason why they do no harm."""
-    rows, survivors = [], []
-    total: Counter[str] = Counter()
+    modules, survivors = [], []
+    packages: dict[str, Counter[str]] = {}
     for path in paths:
-        outcomes = kept(path)
-        alive = [mutant for mutant in mutants(path) if outcomes.get(mutant.key)]
-        tried = sum(mutant.key in outcomes for mutant in mutants(path))
-        if not tried:
-            continue
-        total.update(tried=tried, killed=tried - len(alive))
-        rows.append(f"| `{path}` | {tried} | {tried - len(alive)} | {(tried - len(alive)) / tried:.0%} |")
-        why = explained.get(path, {})
+        outcomes, every = kept(path), mutants(path)
+        tried = [mutant for mutant in every if mutant.key in outcomes]
+        alive = [mutant for mutant in tried if outcomes[mutant.key]]
+        counts = Counter(all=len(every), tried=len(tried), noticed=len(tried) - len(alive))
+        modules += [_row(path, counts)] if tried else []
+        packages.setdefault(str(Path(path).parent), Counter()).update(counts)
+        packages.setdefault("all", Counter()).update(counts)
         for mutant in alive:
             change = f"{mutant.before} -> {mutant.after}"
-            reason = why.get(change) or next((text for start, text in why.items() if change.startswith(start)), "")
+            known = (why for start, why in explained.get(path, {}).items() if change.startswith(start))
             quoted = change.replace("|", "\\|").replace("\n", " ")
-            survivors.append(f"| `{path}:{mutant.line}` | `{quoted}` | {reason or 'not looked into yet'} |")
-    score = (
-        f"{total['killed']} of {total['tried']} mutants are noticed ({total['killed'] / max(total['tried'], 1):.0%})."
-    )
-    return (
-        HEAD
-        + "\n".join([score, "", "| module | mutants | noticed | |", "|---|---:|---:|---:|", *rows])
-        + ("\n\n## Survivors\n\n| where | change | why |\n|---|---|---|\n" + "\n".join(survivors) + "\n")
-    )
+            survivors.append(f"| `{path}:{mutant.line}` | `{quoted}` | {next(known, 'not looked into yet')} |")
+    head = ["| mutants of | are | tried | noticed | |", "|---|---:|---:|---:|---:|"]
+    totals = [_row(package, counts) for package, counts in packages.items() if counts["tried"]]
+    lines = [*head, *totals, "", "By module:", "", *head, *modules, "", "## Survivors", ""]
+    return HEAD + "\n".join([*lines, "| where | change | why it does no harm |", "|---|---|---|", *survivors, ""])
+
+
+def _row(name: str, counts: Counter[str]) -> str:
+    share = counts["noticed"] / counts["tried"] if counts["tried"] else 0
+    return f"| `{name}` | {counts['all']} | {counts['tried']} | {counts['noticed']} | {share:.0%} |"
 
 
 HEAD = """# What the unit tests notice

@@ -27,7 +27,6 @@ KEY_SHIFT = 59
 KEY = 0xF << KEY_SHIFT
 
 _ADDRESS_52 = ((1 << 52) - 1) & ~0xFFF
-_LONG_IGNORED = ((1 << 59) - 1) ^ ((1 << 52) - 1)  # bits 58:52
 
 
 @dataclass(frozen=True)

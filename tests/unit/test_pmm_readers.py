@@ -268,6 +268,157 @@ def test_regions(symbols, sizes, data):
     assert ("PMM01" in broken_rules(kernel, manager)) == (wrong and not no_counters)
 
 
+@pytest.mark.parametrize(("meaning", "counted"), [("free", 3), ("used", 7)])
+def test_a_region_behind_the_managers_base(symbols, meaning, counted):
+    """Frames are numbered from the base on: a region of 10 frames that begins 5 frames after it."""
+    kernel = Kernel(
+        symbols,
+        'kind = "bitmaps"\nregions = { entries = "levels", count = "level_count" }\nbits = "bits"\ncount = "count"\n'
+        f'first = "first"\nword = 8\nbase = 0x3000\nregion_counters = {{ {meaning} = "used" }}\n',
+    )
+    kernel.fields(kernel.at("levels"), kernel.at("bytes"), 10, 0x3000 + 5 * FRAME, 0, counted)
+    kernel.write(kernel.at("bytes"), bits([n not in (0, 1, 9) for n in range(64)]))
+    kernel.put("level_count", 1)
+    manager = kernel.read()
+    assert free_of(manager) == {5, 6, 14}
+    assert (manager.patches[0].first, manager.frame_address(5)) == (5, 0x8000)
+    (part,) = manager.parts
+    assert (part.name, part.said, part.counted, part.blocks) == ("0x8000", counted, counted, 2)
+    kernel.fields(kernel.at("levels"), kernel.at("bytes"), 10, 0x3000 - FRAME, 0, counted)
+    assert "where no frame does" in kernel.read().why
+
+
+@pytest.mark.parametrize(
+    ("count", "at", "read", "absent"),
+    [(0, 0, False, True), (0, 0x80000, False, False), (8, 0, True, False), (8, 0x80000, True, False)],
+)
+def test_a_bitmap_is_absent_while_it_has_neither_frames_nor_a_place(symbols, count, at, read, absent):
+    kernel = Kernel(symbols, 'kind = "bitmap"\nbits = "words[1]"\ncount = "frames"\n')
+    kernel.put("frames", count)
+    kernel.put("words", at, 1)
+    manager = kernel.read()
+    if read:
+        assert (manager.count, manager.patches[0].bits_at) == (count, at)
+    else:
+        assert isinstance(manager, Unread)
+        assert manager.absent is absent
+
+
+def test_places_of_bits_in_regions(symbols):
+    """Two regions of 70 frames from 10 and from 100 on: each frame's bit is that of its number within its region."""
+    kernel = Kernel(
+        symbols,
+        'kind = "bitmaps"\nregions = { entries = "levels", count = "level_count" }\nbits = "bits"\ncount = "count"\n'
+        'first = "first"\nhint = "hint"\nhint_semantics = "lowest"\nword = 8\n',
+    )
+    low, high = kernel.at("bytes"), kernel.at("bytes") + 0x100
+    kernel.fields(kernel.at("levels"), low, 70, 10 * FRAME, 69)
+    kernel.fields(kernel.at("levels") + 40, high, 70, 100 * FRAME, 0)
+    for at in (low, high):
+        kernel.write(at, bits([n != 69 for n in range(128)]))
+    kernel.put("level_count", 2)
+    manager = kernel.read()
+    assert free_of(manager) == {79, 169}
+    places = {10: low, 73: low, 74: low + 8, 79: low + 8, 100: high, 163: high, 164: high + 8, 169: high + 8}
+    assert {number: manager.place_of(number) for number in places} == places
+    assert manager.record_of(169) == f"bit 69 of 'it' of the region at 0x64000, in the word at {high + 8:#x}"
+    assert manager.record_of(10) == f"bit 0 of 'it' of the region at 0xa000, in the word at {low:#x}"
+    assert [(patch.first, patch.count, patch.byte_size) for patch in manager.patches] == [(10, 70, 16), (100, 70, 16)]
+    assert [patch.hint for patch in manager.patches] == [69, 0]
+    assert [(part.name, part.frames, part.free, part.blocks, part.at) for part in manager.parts] == [
+        ("0xa000", 70, 1, 1, low),
+        ("0x64000", 70, 1, 1, high),
+    ]
+    assert (manager.count, manager.total, manager.free_count) == (170, 140, 2)
+    assert broken_rules(kernel, manager) == set()
+    kernel.fields(kernel.at("levels") + 24, 70)  # one above the region's own lowest free frame
+    (finding,) = findings(kernel, kernel.read())
+    assert (finding.id, finding.address) == ("PMM07", kernel.at("levels") + 24)
+    assert finding.expected == "at most 69, the lowest free frame (0x4f000)"
+
+
+@pytest.mark.parametrize(
+    ("first", "shared"), [(20, 0), (19, 1), (10, 10), (0, 10)], ids=["beside", "by one", "wholly", "in order"]
+)
+def test_regions_that_overlap(symbols, first, shared):
+    """A region of 10 frames from 10 on, and one of 20 frames that begins before, within or after it."""
+    kernel = Kernel(
+        symbols,
+        'kind = "bitmaps"\nregions = { entries = "levels", count = "level_count" }\nbits = "bits"\ncount = "count"\n'
+        'first = "first"\nword = 8\n',
+    )
+    kernel.fields(kernel.at("levels"), kernel.at("bytes"), 10, 10 * FRAME)
+    kernel.fields(kernel.at("levels") + 40, kernel.at("bytes") + 0x100, 20, first * FRAME)
+    kernel.write(kernel.at("bytes"), b"\xff" * 0x200)
+    kernel.put("level_count", 2)
+    wrong = [finding for finding in findings(kernel, kernel.read()) if finding.id == "PMM07"]
+    assert [finding.address for finding in wrong] == ([max(first, 10) * FRAME] if shared else [])
+    if shared:
+        assert wrong[0].evidence[0].startswith(f"{shared} frame{'s' * (shared > 1)} (")
+
+
+@pytest.mark.parametrize("start", [FRAME + 1, 2 * FRAME - 1])
+def test_a_region_begins_with_a_frame(symbols, start):
+    kernel = Kernel(
+        symbols,
+        'kind = "bitmaps"\nregions = { entries = "levels", count = "level_count" }\nbits = "bits"\ncount = "count"\n'
+        'first = "first"\nword = 8\n',
+    )
+    kernel.fields(kernel.at("levels"), kernel.at("bytes"), 8, start)
+    kernel.put("level_count", 1)
+    manager = kernel.read()
+    assert isinstance(manager, Unread)
+    assert "where no frame does" in manager.why
+    kernel.fields(kernel.at("levels"), kernel.at("bytes"), 8, FRAME)
+    assert kernel.read().patches[0].first == 1
+
+
+@pytest.mark.parametrize(("count", "right"), [(64, True), (65, False), (-1, False)])
+def test_so_many_levels_there_may_be(symbols, count, right):
+    """Each level's only word has a bit for one word below, so there may be any number: no kernel has 65."""
+    kernel = Kernel(
+        symbols,
+        'kind = "bitmap"\nbits = "bytes"\ncount = "frames"\nword = 8\n'
+        'summaries = { entries = "(struct level *)0x80000", count = "level_count", bits = "bits",'
+        ' bits_count = "count" }\n',
+    )
+    for level in range(66):
+        kernel.fields(0x80000 + 40 * level, kernel.at("words") + 8 * level, 1)
+        kernel.fields(kernel.at("words") + 8 * level, (1 << 64) - 1)
+    kernel.put("frames", 8)
+    kernel.put("level_count", count)
+    kernel.write(kernel.at("bytes"), b"\xff" * 8)
+    manager = kernel.read()
+    assert len(manager.summaries) == (count if right else 0)
+    assert [torn.why for torn in manager.torn] == (
+        [] if right else [f"level_count is {count % (1 << 64)}, which cannot be a number of elements"]
+    )
+    assert [summary.level for summary in manager.summaries] == list(range(1, len(manager.summaries) + 1))
+
+
+@pytest.mark.parametrize(
+    ("used", "size", "full", "found"),
+    [
+        (1, 8, (1 << 64) - 1, False),
+        (1, 8, (1 << 60) - 1, True),
+        (1, 8, 0, True),
+        (0, 8, 0, False),
+        (0, 8, 1, True),
+        (1, 4, (1 << 32) - 1, False),
+        (1, 4, (1 << 64) - 1, False),  # what is above the word counts for nothing
+        (1, 4, (1 << 31) - 1, True),
+        (0, 4, 1 << 32, False),
+    ],
+)
+def test_the_constant_for_a_full_word(symbols, used, size, full, found):
+    kernel = Kernel(
+        symbols, f'kind = "bitmap"\nbits = "bytes"\ncount = "frames"\nused = {used}\nword = {size}\nfull = "hint"\n'
+    )
+    kernel.put("frames", 8)
+    kernel.put("hint", full)
+    assert ("PMM09" in broken_rules(kernel, kernel.read())) == found
+
+
 def run_skips(kernel, manager):
     return run_rules(pmm_rules(manager), inputs(kernel, manager)).skipped
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gdbext.errors import UsageError
 from gdbext.machine.cpu import CR4_PGE
-from gdbext.units import PhysAddr
+from gdbext.units import PhysAddr, VirtAddr
 from gdbext.x86.attributes import attributes_of
 from gdbext.x86.modes import paging_mode
 from gdbext.x86.space import enumerate_space
@@ -130,8 +131,117 @@ def test_a_tree_of_aliases_is_folded_and_counted():
     listed = int(space.runs.size.sum())
     assert listed + sum(alias.count * alias.span for alias in space.aliases if alias.level == 1) >= 512 * 512 * 4096
     for alias in space.aliases:
+        assert alias.start > alias.same_as
         here, there = walk(guest.memory, cpu(), alias.start), walk(guest.memory, cpu(), alias.same_as)
         assert here.physical == there.physical
+
+
+def chain(entries, guest=None):
+    """Address 0 through 0x1000, 0x2000 and 0x3000 to a lowest table at 0x4000 that has these entries."""
+    guest = guest or Guest()
+    for table in (0x1000, 0x2000, 0x3000):
+        guest.entries(table, [table + 0x1000 | LINK])
+    guest.entries(0x4000, entries)
+    return guest
+
+
+@pytest.mark.parametrize("count", [0, 1, 512, 513, 999, 1000, 1001, 1024])
+@pytest.mark.parametrize("kind", ["reserved-bits", "unreadable"])
+def test_problems_are_counted_and_the_first_thousand_listed(kind, count):
+    """In two neighbouring tables: of entries with a reserved bit, and of entries that name tables outside RAM."""
+    entry, above, shift = (
+        (0x5000 | P | 1 << 45, 0x3000, 12) if kind == "reserved-bits" else (1 << 38 | LINK, 0x2000, 21)
+    )
+    guest = chain([])
+    guest.entries(above, [0x6000 | LINK, 0x7000 | LINK])
+    guest.entries(0x6000, [entry] * min(count, 512))
+    guest.entries(0x7000, [entry] * max(count - 512, 0))
+    space = enumerate_space(guest.memory, cpu())
+    listed = range(min(count, 1000))
+    assert (space.problem_count, {p.kind for p in space.problems}) == (count, {kind} if count else set())
+    assert [p.address for p in space.problems] == [number << shift for number in listed]
+    assert [p.entry_address for p in space.problems] == [0x6000 + 8 * number for number in listed]
+
+
+def test_problems_of_both_kinds_add_up():
+    guest = chain([0x5000 | P | 1 << 45, 0x5000 | LINK, 0x6000 | P | 1 << 50])
+    guest.entry(0x3000, 1, 0x7F_FFFF_F000 | LINK)
+    guest.entry(0x1000, 511, 0x2000 | LINK | PS)
+    space = enumerate_space(guest.memory, cpu())
+    assert space.problem_count == len(space.problems) == 4
+    assert {(p.kind, p.level, p.address, p.entry_address, p.value) for p in space.problems} == {
+        ("reserved-bits", 1, 0, 0x4000, 0x5000 | P | 1 << 45),
+        ("reserved-bits", 1, 0x2000, 0x4010, 0x6000 | P | 1 << 50),
+        ("unreadable", 1, 1 << 21, 0x3008, 0x7F_FFFF_F000),
+        ("reserved-bits", 4, 0xFFFF_FF80_0000_0000, 0x1FF8, 0x2000 | LINK | PS),
+    }
+    assert {p.detail for p in space.problems if p.level == 4} == {"bit 7 must be 0"}
+
+
+def test_entries_that_name_tables():
+    guest = chain([0x5000 | LINK])
+    guest.entry(0x1000, 511, 0x2000 | LINK)
+    space = enumerate_space(guest.memory, cpu())
+    links = space.links
+    columns = (links.entry, links.table, links.level, links.start)
+    assert sorted(zip(*(column.tolist() for column in columns), strict=True)) == [
+        (0x1000, 0x2000, 3, 0),
+        (0x1FF8, 0x2000, 3, 0xFFFF_FF80_0000_0000),
+        (0x2000, 0x3000, 2, 0),
+        (0x3000, 0x4000, 1, 0),
+    ]
+    assert space.table_frames.tolist() == [1, 2, 3, 4]
+    assert space.level_spans == (1 << 39, 1 << 30, 1 << 21, 1 << 12)
+    assert (space.mode, space.root) == ("4-level", 0x1000)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "pages"),
+    [
+        (0, 0xFFF, [0]),
+        (0, 0x1000, [0, 1]),
+        (0xFFF, 0x1000, [0, 1]),
+        (0x1000, 0x1FFF, [1]),
+        (0x1001, 0x1001, [1]),
+        (0x3000, 0x10_0000, [3]),
+        (0x4000, 0x10_0000, []),
+    ],
+)
+def test_a_window_to_the_page(first, last, pages):
+    guest = chain([0x5000 | LINK, 0x7000 | LINK, 0x9000 | LINK, 0xB000 | LINK])
+    space = enumerate_space(guest.memory, cpu(), window=(VirtAddr(first), VirtAddr(last)))
+    assert space.runs.start.tolist() == [0x1000 * page for page in pages]
+    assert space.runs.physical.tolist() == [0x5000 + 0x2000 * page for page in pages]
+
+
+def test_without_paging_there_is_nothing_to_enumerate():
+    with pytest.raises(UsageError, match="paging is off"):
+        enumerate_space(Guest().memory, cpu(cr0=1))
+
+
+def test_what_is_folded_and_what_is_listed_are_the_whole():
+    """512 x 512 ways to one page directory, whose only table has two pages: each way is listed, or an alias of one."""
+    guest = Guest()
+    guest.entries(0x1000, [0x2000 | LINK] * 512)
+    guest.entries(0x2000, [0x3000 | LINK] * 512)
+    guest.entries(0x3000, [0x4000 | LINK])
+    guest.entries(0x4000, [0x5000 | LINK, 0x6000 | LINK])
+    space = enumerate_space(guest.memory, cpu())
+    assert space.pages == {4096: 2 * 512 * 512}
+    listed = {start >> 30 for start in space.runs.start.tolist()}
+    folded = {
+        (alias.start + n * alias.span) % (1 << 64) >> 30
+        for alias in space.aliases
+        for n in range(alias.count)
+        if alias.span == 1 << 30
+    }
+    assert len(space.runs) == len(listed)
+    assert not listed & folded
+    assert len(listed) + len(folded) == 512 * 512
+    for alias in space.aliases:
+        assert alias.table in (0x2000, 0x3000)
+        last = alias.start + (alias.count - 1) * alias.span
+        assert (alias.start ^ last) >> 47 == 0, "an alias over the hole between the halves"
 
 
 def test_a_root_that_names_itself_ends():

@@ -3,13 +3,16 @@
 Intel SDM vol. 3A: tables 4-4 to 4-20 (entries), 4.1.1 (modes), 12-10 and 12-11 (PAT); AMD APM vol. 2, 5.3 and 5.4.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from gdbext.machine.cpu import CR4_PAE, CR4_PGE, EFER_LMA, EFER_LME, EFER_NXE
 from gdbext.units import Word64
-from gdbext.x86.attributes import attributes_of
+from gdbext.x86.attributes import Attributes, attributes_of
 from gdbext.x86.modes import paging_mode
+from gdbext.x86.rights import Permissions
 from gdbext.x86.space import enumerate_space
 from gdbext.x86.walk import Outcome, bit_list, walk
 
@@ -59,6 +62,7 @@ def test_pat_pcd_and_pwt_choose_the_memory_type(mode, level, number):
     )
     bulk = attributes_of(int(enumerate_space(guest.memory, state).runs.attributes[0]))
     assert (bulk.pwt, bulk.pcd, bulk.pat) == (bool(number & 1), bool(number & 2), bool(number & 4))
+    assert (bulk.page, bulk.is_global, bulk.user_lost) == (PLAIN.page, False, False)
 
 
 @pytest.mark.parametrize(("mode", "level"), EACH_LEAF)
@@ -79,21 +83,35 @@ def test_each_flag_alone(mode, level, flag, name):
     assert (bulk.pwt, bulk.pcd, bulk.pat, bulk.user_lost, bulk.page.key) == (False, False, False, False, 0)
 
 
+PLAIN = Attributes(
+    Permissions(writable=True, user=True, executable=True),
+    is_global=False, pwt=False, pcd=False, pat=False, user_lost=False, page_size=4096,
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("key", [0, 1, 2, 4, 8, 15])
 @pytest.mark.parametrize("level", [1, 2, 3])
 def test_the_protection_key_is_bits_62_to_59(level, key):
     guest = mapped("4-level", level, LINK | key << 59)
     bulk = attributes_of(int(enumerate_space(guest.memory, cpu()).runs.attributes[0]))
     flags = walk(guest.memory, cpu(), 0).steps[-1].flags
-    assert bulk.page.key == key
+    page = replace(PLAIN.page, key=key)
+    assert bulk == replace(PLAIN, page=page, page_size=1 << SHIFTS["4-level"][level - 1])
     assert [flag for flag in flags if flag.startswith("PK")] == ([f"PK={key}"] if key else [])
+
+
+@pytest.mark.parametrize("bit", [A, D, *(1 << bit for bit in (9, 10, 11, *range(52, 59)))])
+def test_what_the_processor_ignores_changes_nothing(bit):
+    guest = mapped("4-level", 1, LINK | bit)
+    assert attributes_of(int(enumerate_space(guest.memory, cpu()).runs.attributes[0])) == PLAIN
+    assert walk(guest.memory, cpu(), 0).physical == 0
 
 
 def test_a_leaf_for_users_below_an_entry_that_is_not():
     guest = mapped("4-level", 1, P | U)
     guest.entry(0x2000, 0, 0x3000 | P)
     bulk = attributes_of(int(enumerate_space(guest.memory, cpu()).runs.attributes[0]))
-    assert (bulk.page.user, bulk.user_lost) == (False, True)
+    assert bulk == replace(PLAIN, page=Permissions(writable=False, user=False, executable=True), user_lost=True)
 
 
 # Address bits of each leaf: what lies above the offset and below MAXPHYADDR.
@@ -206,6 +224,28 @@ def test_canonical_addresses(mode, address, canonical):
     assert (walk(Guest().memory, cpu(mode), address).outcome is not Outcome.NON_CANONICAL) == canonical
 
 
+@pytest.mark.parametrize("mode", ["32-bit", "pae"])
+def test_an_address_that_a_debugger_extended_is_cut_back(mode):
+    assert walk(Guest().memory, cpu(mode), 0xFFFF_FFFF_C000_1008).address == 0xC000_1008
+    assert walk(Guest().memory, cpu(mode), 0xC000_1008).address == 0xC000_1008
+
+
+@pytest.mark.parametrize(
+    ("mode", "address", "extended"),
+    [
+        ("4-level", 0x7FFF_FFFF_FFFF, 0x7FFF_FFFF_FFFF),
+        ("4-level", 0x8000_0000_0000, 0xFFFF_8000_0000_0000),
+        ("5-level", 0x8000_0000_0000, 0x8000_0000_0000),
+        ("5-level", 1 << 56, 0xFF00_0000_0000_0000),
+        ("pae", 0x8000_0000, 0x8000_0000),
+        ("32-bit", 0xFFFF_FFFF, 0xFFFF_FFFF),
+    ],
+)
+def test_the_highest_translated_bit_is_repeated(mode, address, extended):
+    assert paging_mode(cpu(mode)).sign_extend(address) == extended
+    assert paging_mode(cpu(mode)).long is mode.endswith("level")
+
+
 HALF, TOP = 1 << 47, (1 << 64) - 1
 
 
@@ -221,6 +261,8 @@ HALF, TOP = 1 << 47, (1 << 64) - 1
         ("4-level", TOP, TOP, (TOP, TOP)),
         ("5-level", 1 << 56, 1 << 57, None),
         ("32-bit", 5, 1 << 40, (5, 0xFFFF_FFFF)),
+        ("pae", 5, 1 << 40, (5, 0xFFFF_FFFF)),
+        ("pae", 1 << 32, 1 << 40, None),
         ("32-bit", 0xFFFF_FFFF, 1 << 32, (0xFFFF_FFFF, 0xFFFF_FFFF)),
         ("32-bit", 1 << 32, 1 << 33, None),
     ],
@@ -265,12 +307,9 @@ def test_each_level_takes_its_bits_of_the_address(mode, shifts, entries):
 
 
 def test_without_pse_there_are_no_4_mib_pages():
-    guest = mapped("32-bit", 2, LINK)
-    state = cpu("32-bit", cr4=0)
+    guest, state = mapped("32-bit", 2, LINK), cpu("32-bit")
     assert walk(guest.memory, state, 0).page_size == 4 << 20
-    without = cpu("32-bit", efer=0)
-    no_pse = type(without)(**{**vars(without), "cr4": Word64(0)})
-    found = walk(guest.memory, no_pse, 0)
+    found = walk(guest.memory, replace(state, cr4=Word64(CR4_PGE)), 0)
     assert (found.outcome, found.stopped_at) == (Outcome.NOT_PRESENT, 1)
 
 

@@ -123,6 +123,14 @@ def test_error_codes(entries, registers, access, user, code):
     assert predict_fault(page(**entries).memory, processor(registers), 0, access, user=user) == code
 
 
+def test_a_fetch_shows_with_nx_only_where_entries_have_64_bits():
+    """Without PAE there is no NX bit, whatever EFER.NXE says: only SMEP makes the processor tell a fetch."""
+    narrow = cpu("32-bit", efer=EFER_NXE)
+    assert predict_fault(Guest().memory, narrow, 0, "execute", user=False) == 0
+    assert predict_fault(Guest().memory, cpu("32-bit", cr4=CR4_SMEP), 0, "execute", user=False) == FETCH
+    assert predict_fault(Guest().memory, cpu("pae"), 0, "execute", user=True) == FETCH | USER
+
+
 def test_what_is_no_page_fault():
     memory = page(pde=0x7F_FFFF_F000 | LINK).memory
     assert predict_fault(memory, cpu(), 1 << 47, "read", user=False) == "gp"
