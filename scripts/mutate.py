@@ -304,6 +304,7 @@ def document(paths: list[str], explained: dict[str, dict[str, str]]) -> str:
     """docs/mutation.md: the score of each package and module, and the survivors with the reason why they do no harm."""
     modules, survivors = [], []
     packages: dict[str, Counter[str]] = {}
+    total: Counter[str] = Counter()
     for path in paths:
         outcomes, every = kept(path), mutants(path)
         tried = [mutant for mutant in every if mutant.key in outcomes]
@@ -311,14 +312,14 @@ def document(paths: list[str], explained: dict[str, dict[str, str]]) -> str:
         counts = Counter(all=len(every), tried=len(tried), noticed=len(tried) - len(alive))
         modules += [_row(path, counts)] if tried else []
         packages.setdefault(str(Path(path).parent), Counter()).update(counts)
-        packages.setdefault("all", Counter()).update(counts)
+        total.update(counts)
         for mutant in alive:
             change = f"{mutant.before} -> {mutant.after}"
             known = (why for start, why in explained.get(path, {}).items() if change.startswith(start))
             quoted = change.replace("|", "\\|").replace("\n", " ")
             survivors.append(f"| `{path}:{mutant.line}` | `{quoted}` | {next(known, 'not looked into yet')} |")
     head = ["| mutants of | are | tried | noticed | |", "|---|---:|---:|---:|---:|"]
-    totals = [_row(package, counts) for package, counts in packages.items() if counts["tried"]]
+    totals = [_row(package, counts) for package, counts in (*packages.items(), ("all", total)) if counts["tried"]]
     lines = [*head, *totals, "", "By module:", "", *head, *modules, "", "## Survivors", ""]
     return HEAD + "\n".join([*lines, "| where | change | why it does no harm |", "|---|---|---|", *survivors, ""])
 
