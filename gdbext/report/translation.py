@@ -83,13 +83,13 @@ def _(result: SpaceMap, style: Style) -> str:
         )
         parts.append(style.wrapped(line, hanging=2))
     for problem in result.problems:
-        where = hex_address(problem.entry_address) if problem.entry_address is not None else "the root's name"
+        where = f"entry at {hex_address(problem.entry_address)}" if problem.entry_address is not None else "the root"
         line = (
-            f"{problem.kind}: {hex_address(problem.address)}, level-{problem.level} entry at {where}"
+            f"{problem.kind}: {hex_address(problem.address)}, level-{problem.level} {where}"
             f" = {problem.value:#x}: {problem.detail}"
         )
         if problem.kind == "unreadable":
-            line = f"unreadable: {hex_address(problem.address)}, named by {where}: {problem.detail}"
+            line = f"unreadable: {hex_address(problem.address)}, {where}: {problem.detail}"
         parts.append(style.paint(style.wrapped(line, hanging=2), "red"))
     if result.problem_count > len(result.problems):
         parts.append(f"and {result.problem_count - len(result.problems)} more such entries")

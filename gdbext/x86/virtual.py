@@ -43,7 +43,7 @@ class PagedMemory:
         self._known: Runs | None = None
 
     def translate(self, address: VirtAddr) -> PhysAddr:
-        """The physical address behind a virtual one; NotMapped when there is none."""
+        """The physical address that a virtual address maps to; NotMapped when there is none."""
         page, offset = divmod(address, FRAME_SIZE)
         base = self._pages.get(page)
         if base is None:
@@ -83,12 +83,12 @@ class PagedMemory:
             parts.append(self._read_piece(start, physical, length))
             position = VirtAddr(start + length)
         if position < address + size:
-            self.translate(position)  # says why this address does not translate
+            self.translate(position)  # raises the reason why this address does not translate
             raise NotMapped(position, "its tables changed while they were read")
         return b"".join(parts)
 
     def read_near(self, address: VirtAddr, size: int) -> bytes:
-        """The same as ``read``, for many small reads: each costs no walk, but all that is mapped is looked at once."""
+        """The same as ``read``, for many small reads: none costs a walk, but the first enumerates every mapping."""
         here = self.linear(address)
         if address + size > here.end:
             return self.read(address, size)
@@ -97,9 +97,9 @@ class PagedMemory:
         return self.physical.read(PhysAddr(address - here.shift), size)
 
     def pieces(self, address: VirtAddr, size: int) -> list[tuple[VirtAddr, PhysAddr, int]]:
-        """The physically contiguous pieces behind a range: virtual address, physical address, size in bytes.
+        """The physically contiguous pieces of a range: virtual address, physical address, size in bytes.
 
-        What is not mapped is left out.
+        What is not mapped is skipped.
         """
         if not self.cpu.paging:
             return [(address, PhysAddr(address), size)]
@@ -118,8 +118,8 @@ class PagedMemory:
         return start[start <= last], last[start <= last]
 
     def know(self, space: AddressSpace) -> None:
-        """Take what somebody has enumerated of this root, so that it need not be done again."""
-        if not space.aliases:  # else there is more than its runs say
+        """Use an enumeration of this root that was already made, so that it need not be repeated."""
+        if not space.aliases:  # else its runs are not everything that is mapped
             self._known = _ignoring_rights(space.runs)
 
     def _within(self, address: VirtAddr, end: int) -> Runs:
@@ -133,7 +133,7 @@ class PagedMemory:
 
     @cached_property
     def _runs(self) -> Runs:
-        """All that is mapped (but for what is folded); without paging all of RAM, at its own addresses."""
+        """All that is mapped (except folded stretches); without paging all of RAM, at its own addresses."""
         if not self.cpu.paging:
             ranges = self.physical.ram.ranges
             start = np.array([ram.start for ram in ranges], dtype=np.uint64)
@@ -146,7 +146,7 @@ class PagedMemory:
     def linear(self, address: VirtAddr) -> Linear:
         """The memory around an address, as far as it is contiguous in both kinds of addresses.
 
-        For walks that jump about: a look at the result costs no translation. NotMapped where there is no RAM.
+        For walks that jump about: reading from the result costs no translation. NotMapped where there is no RAM.
         """
         at = int(np.searchsorted(self._runs.start, np.uint64(address), side="right")) - 1
         known = self._linear.get(at)
@@ -163,10 +163,10 @@ class PagedMemory:
         else:
             start = address - address % FRAME_SIZE
             end, shift = start + FRAME_SIZE, address - self.translate(address)
-            self._read_piece(address, PhysAddr(address - shift), 1)  # says why not
+            self._read_piece(address, PhysAddr(address - shift), 1)  # raises the reason
         ram = self.physical.ram.range_at(PhysAddr(address - shift))
         if ram is None:
-            raise NotMapped(address, f"{address - shift:#x} is not RAM, and it is mapped there")
+            raise NotMapped(address, f"its physical address {address - shift:#x} is not RAM")
         start, end = max(start, ram.start + shift), min(end, ram.end + shift)
         view = self.physical.view(PhysAddr(start - shift))
         if view is None:
@@ -176,5 +176,5 @@ class PagedMemory:
 
 
 def _ignoring_rights(runs: Runs) -> Runs:
-    """The runs merged wherever they are contiguous, whatever may be done with them."""
+    """The runs merged wherever they are contiguous, whatever their rights."""
     return merged(Runs(runs.start, runs.size, runs.physical, np.zeros_like(runs.attributes)))

@@ -56,7 +56,7 @@ WRONG = [
     ("vmwalk 1 -root", "-root needs R"),
     ("vmwalk 1 -root &pmm", "cannot be a root"),
     ("vmmap 0x1000", "one too many"),
-    ("vmmap -filter colour", "knows no word 'colour'"),
+    ("vmmap -filter colour", "-filter has no word 'colour'"),
     ("vmfind 1 -size 0", "no range of physical addresses"),
     ("vmfind 1 -size 0xffffffffffffffff", "no range of physical addresses"),
     ("vmfault no_such_thing", 'No symbol "no_such_thing"'),

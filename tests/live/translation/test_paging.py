@@ -96,7 +96,7 @@ def test_vmfault_reads_the_kernels_own_record(boot):
     code = re.search(r"error code (0x[0-9a-f]+)", session.serial())
     assert (fault["address"], fault["error_code"]) == (printed[2], code[1])
     assert fault["access"] == f"supervisor {printed[1]}"
-    assert "found no page" in fault["verdict"]
+    assert "hit an unmapped page" in fault["verdict"]
     assert fault["blame"] == fault["walk"]["steps"][-1]["entry_address"]
 
 
@@ -110,20 +110,20 @@ def test_vmfault_reads_the_handlers_stack(boot):
     fault = session.command("vmfault")
     assert "stack" in fault["source"]
     assert fault["error_code"] == "0x2"
-    assert "found no page" in fault["verdict"]
+    assert "hit an unmapped page" in fault["verdict"]
 
 
 @pytest.mark.parametrize(
     ("address", "code", "says"),
     [
         ("kmain", "3", "W is clear in the level-1 entry"),
-        ("kmain", "1", "the tables allow this supervisor read: a stale TLB entry"),
+        ("kmain", "1", "the tables allow this supervisor read: the TLB entry was stale"),
         ("kmain", "5", "U is clear in the level-4 entry"),
         ("kernel_heap.start", "0x11", "NX is set in the level-1 entry"),
-        ("kernel_heap.start", "2", "the page was not present then"),
+        ("kernel_heap.start", "2", "the page was not present at the fault"),
         ("0x1234", "0", "the level-4 entry at"),
-        ("0x800000000000", "0", "this was no page fault"),
-        ("kmain", "0x100", "no error code of a page fault"),
+        ("0x800000000000", "0", "this was not a page fault"),
+        ("kmain", "0x100", "not a page-fault error code"),
     ],
 )
 def test_verdicts(session, address, code, says):
@@ -135,7 +135,7 @@ def test_reserved_bit(victim):
     write_entry(victim, at, value | 1 << 51)
     assert found(victim) == [("PT21", "error", at)]
     assert victim.command("vmwalk", "kernel_heap.start")["outcome"] == "reserved-bits"
-    assert "met a malformed entry" in victim.command("vmfault", "kernel_heap.start", "9")["verdict"]
+    assert "hit a malformed entry" in victim.command("vmfault", "kernel_heap.start", "9")["verdict"]
 
 
 def test_misaligned_large_page(victim):
