@@ -126,7 +126,7 @@ def test_what_is_missing_is_said(kernel, gcc_kernel, tmp_path):
     assert "symbols are missing: load them with 'file'" in in_gdb(None, "memprofile check")
     assert "name a DUMP too" in opened("--elf", gcc_kernel, "--", "pmmstat", expect=1).stderr
     assert "--elf KERNEL" in opened("--", "memprofile check", expect=2).stderr
-    assert "a kernel's own goes behind --elf" in opened(gcc_kernel, "--", "memprofile check", expect=2).stderr
+    assert "give a kernel's ELF file with --elf" in opened(gcc_kernel, "--", "memprofile check", expect=2).stderr
 
 
 @pytest.mark.parametrize("manager", ["bitmap", "buddy"])

@@ -175,7 +175,7 @@ def test_a_process_with_other_contents_is_not_read(behind):
 
     sources = listed(behind(lying, memory="32M", shared=False))
     assert sources["process"]["status"] == "not usable"
-    assert "something else" in sources["process"]["why"]
+    assert "compared frames differ" in sources["process"]["why"]
     assert sources["remote"]["status"] == "in use"
 
 
@@ -266,8 +266,8 @@ def test_a_stub_that_refuses_half_way_is_back_in_its_mode(behind, after):
     session = start(behind, "remote")
     session.text("memsource")
     session.proxy.rule = failing(after, lambda: b"E14")
-    assert "it answered E14" in failure(session, "heapcheck")
-    assert "it answered E14" in failure(session, "vmmap")
+    assert "it replied E14" in failure(session, "heapcheck")
+    assert "it replied E14" in failure(session, "vmmap")
     session.proxy.rule = proxy.without_host_addresses
     assert mode(session) == "0"
     assert session.command("memcheck")["findings"] == []
@@ -487,10 +487,10 @@ def test_output_goes_to_a_file(dumps, tmp_path):
     ("make", "says"),
     [
         (lambda d, k: [d / "kdump"], "kdump-compressed"),
-        (lambda d, k: [d / "raw"], "needs --registers"),
-        (lambda d, k: [k], "not the dump of an x86 machine"),
+        (lambda d, k: [d / "raw"], "add --registers"),
+        (lambda d, k: [k], "not a dump of an x86 machine"),
         (lambda d, k: [d / "nowhere"], "No such file"),
-        (lambda d, k: [d / "plain", "--processor", "1"], "there is no 1"),
+        (lambda d, k: [d / "plain", "--processor", "1"], "it has no processor 1"),
         (lambda d, k: [d / "plain", "--elf", d / "raw"], "not an ELF file"),
         (lambda d, k: [d / "plain", "--registers", d / "ram"], "cannot be read"),
         (lambda d, k: [d / "plain", "--profile", "nonsense"], "nonsense"),
@@ -506,6 +506,6 @@ def test_what_cannot_be_opened_is_one_line_and_2(dumps, gcc_kernel, make, says):
 
 def test_a_dump_that_is_cut_short_is_said_to_be(dumps, tmp_path):
     whole = (dumps.files / "plain").read_bytes()
-    for size, says in ((len(whole) // 2, "cut short"), (100, "cut short"), (0, "empty")):
+    for size, says in ((len(whole) // 2, "truncated"), (100, "truncated"), (0, "empty")):
         (tmp_path / "cut").write_bytes(whole[:size])
         assert says in opened(tmp_path / "cut", "--", "vmmap", expect=2).stderr
