@@ -87,7 +87,7 @@ class FlatExpression:
 
 
 class Expression:
-    """An expression whose names and types are settled.
+    """An expression whose names and types are resolved.
 
     ``text`` is what was written and ``where`` the place it was written at; ``type`` is the type of its value, before
     an array becomes a pointer.
@@ -129,7 +129,7 @@ class Expression:
         return self._evaluate(memory, self._node(self_address), 0)
 
     def address(self, memory: VirtualMemory, self_address: int | None = None) -> VirtAddr:
-        """Where the thing is that it names. Raises as ``evaluate`` does; ExpressionError if it has no address."""
+        """The address of what it names. Raises as ``evaluate`` does; ExpressionError if it has no address."""
         if self._address is None:
             raise ExpressionError(self.where, self.text, 0, "this is a value and has no address")
         return VirtAddr(self._address(memory, self._node(self_address), 0))
@@ -140,7 +140,7 @@ class Expression:
         return None if self._operation is None else _flat(self._operation)
 
     def settled(self, memory: VirtualMemory) -> Expression:
-        """The same as it is at this stop: what does not depend on the node is a number, so that more of it is flat."""
+        """The same at this stop: what does not depend on the node becomes a number, so that more of it is flat."""
         if self._operation is None or self.flat is not None:
             return self
         found = copy(self)
@@ -151,7 +151,7 @@ class Expression:
 
     def _node(self, self_address: int | None) -> int:
         if self_address is None and self._needs_node:
-            raise ExpressionError(self.where, self.text, 0, "needs the address of a node")
+            raise ExpressionError(self.where, self.text, 0, "this expression needs the address of a node")
         return self_address or 0
 
     @cached_property
@@ -171,7 +171,7 @@ class Expression:
 
 
 def compile_expression(text: str, symbols: Symbols, self_type: Type | None = None, where: str = "") -> Expression:
-    """Settle an expression's names and types.
+    """Resolve an expression's names and types.
 
     With ``self_type`` (a node's type) bare names are its fields first, then symbols, and ``self`` points to the
     node. Raises ExpressionError, which carries ``where``, the column and the nearest existing name.
