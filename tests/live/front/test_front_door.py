@@ -42,7 +42,7 @@ def gdb(*commands: str, cwd: Path = ROOT, environment: Mapping[str, str] | None 
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be buried does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
@@ -148,7 +148,7 @@ def test_help_needs_no_session():
 
 
 class Terminal:
-    """scripts/run on a terminal, with somebody who types."""
+    """scripts/run on a terminal, with typed input."""
 
     def __init__(self, kind: str = "dumb") -> None:
         self.child, self.fd = pty.fork()

@@ -1,4 +1,4 @@
-"""gdbext looks and does not touch (from every source: test_sources.py), and it answers bad input in one line."""
+"""gdbext changes nothing in the guest (for every source: test_sources.py), and rejects bad input in one line."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Every source of physical memory answers alike, refuses what is not RAM, and fails in one line."""
+"""Every source of physical memory gives the same results, refuses what is not RAM, and fails in one line."""
 
 import hashlib
 import json
@@ -95,7 +95,7 @@ def answers(ask):
 
 @pytest.fixture(scope="module")
 def told(gcc_kernel):
-    """What a machine with a shared file answers: the measure for all others."""
+    """The results of a machine with a shared file: the reference for all other sources."""
     with Session(gcc_kernel, memory="32M") as session:
         session.run_to("kernel_ready")
         yield answers(lambda command: session.command(*command.split()))
@@ -381,7 +381,7 @@ def test_qemu_killed_during_a_command(behind, source):
 
 @pytest.fixture(scope="module")
 def dumps(gcc_kernel, tmp_path_factory):
-    """One machine, stopped, and all that can be made of it: dumps, images, and what gdbext says inside gdb."""
+    """One stopped machine in all its forms: dumps, images, and gdbext's results inside gdb."""
     directory = tmp_path_factory.mktemp("dumps")
     with Session(gcc_kernel, memory="32M") as session:
         session.run_to("kernel_ready")

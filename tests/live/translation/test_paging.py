@@ -101,7 +101,7 @@ def test_vmfault_reads_the_kernels_own_record(boot):
 
 
 def test_vmfault_reads_the_handlers_stack(boot):
-    """Without a profile: the guest stands at the first instruction of its page-fault handler."""
+    """Without a profile: the guest is stopped at the first instruction of its page-fault handler."""
     session = boot(memory="64M", append="scenario=fault", stop=None)
     session.run_to("scenario_run")
     handler = session.execute("output/x ((long *)&vector_stubs)[14]").strip()
