@@ -1,15 +1,15 @@
-"""What can stop a command before it has an answer. All of it derives from one class.
+"""The errors that keep a command from producing a result. All derive from one class.
 
     GdbextError
       UsageError          the command was typed wrongly, or makes no sense here
       MemoryUnavailable   the machine cannot be reached, or memory cannot be read
         NotRam            the physical address is not RAM
         NotMapped         the virtual address does not translate
-      Stopped             a person did not want to wait any longer
-      SourceFailed        the source of memory broke down: no answer that follows could be trusted
+Stopped             the user pressed Ctrl-C
+SourceFailed        the source of memory failed: no later result could be trusted
       DescriptionError    the description does not fit the kernel
         SymbolMissing     a name is not in the kernel's symbols
-        ProfileError      the profile says something impossible; carries the line
+ProfileError      the profile has a mistake; names the line
 
 Not-present entries, reserved bits, unreadable tables and corrupt structures are *results* that readers
 return, never exceptions. Each message is one line that says what is wrong and what to do about it.
@@ -31,7 +31,7 @@ class MemoryUnavailable(GdbextError):
 
 
 class NotRam(MemoryUnavailable):
-    """A physical range that is not (wholly) RAM: reading it would invent zeros or touch a device.
+    """A physical range that is not (wholly) RAM: reading it would return made-up zeros or access a device.
 
     ``address`` is the first byte that is not RAM.
     """
@@ -53,13 +53,13 @@ class NotMapped(MemoryUnavailable):
 class SourceFailed(GdbextError):
     """The machine went away while it was read: QEMU has ended, the connection broke, the stub refuses to answer.
 
-    It is no kind of MemoryUnavailable on purpose. Readers make results of memory that cannot be read; a broken
-    connection says nothing about the kernel, and must end the command instead of looking like damage.
+    Deliberately not a MemoryUnavailable: readers turn memory that cannot be read into results, but a lost
+    connection says nothing about the kernel, so it must end the command instead of looking like damage.
     """
 
 
 class Stopped(GdbextError):
-    """A person pressed Ctrl-C. ``so_far`` says what had been found by then; whoever knows more puts it in front."""
+    """The user pressed Ctrl-C. ``so_far`` says how far the command got; callers that know more put it in front."""
 
     def __init__(self, so_far: str) -> None:
         self.so_far = so_far
@@ -83,7 +83,7 @@ class SymbolMissing(DescriptionError):
 class ProfileError(DescriptionError):
     """A profile that cannot be used.
 
-    ``where`` names the place as a person finds it (``file.toml:12 (pmm.main.bits)``).
+    ``where`` names the file, line and key (``file.toml:12 (pmm.main.bits)``).
     """
 
     def __init__(self, where: str, problem: str) -> None:

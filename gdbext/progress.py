@@ -1,7 +1,7 @@
-"""Work that may take long says how far it is; who has somebody to tell shows it.
+"""Long work reports its progress; whoever can display it does.
 
-Whoever reads or writes much calls `progress`, or goes through its items with `counted`. Nothing is handed down to them:
-between `shown_by` and its end all that is told goes to the one who shows it, and at other times nowhere.
+Code that reads or writes much calls `progress`, or iterates over its items with `counted`. No object is passed down to
+it: within a `shown_by` block all reports go to that block's function, and outside of any they are dropped.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +18,14 @@ _show: ContextVar[Show | None] = ContextVar("show", default=None)
 
 
 def progress(what: str, done: int, total: int) -> None:
-    """Say how far a piece of work is. Costs next to nothing when nobody listens."""
+    """Report how far a piece of work is. Costs next to nothing outside of a `shown_by` block."""
     show = _show.get()
     if show is not None:
         show(what, done, total)
 
 
 def counted(what: str, items: Sequence[_T]) -> Iterator[_T]:
-    """The items one by one; now and then it is said how many are done."""
+    """The items one by one; every so often the number done is reported."""
     for at, item in enumerate(items):
         if at % _STEP == 0:
             progress(what, at, len(items))
@@ -34,7 +34,7 @@ def counted(what: str, items: Sequence[_T]) -> Iterator[_T]:
 
 @contextmanager
 def shown_by(show: Show) -> Iterator[None]:
-    """Within the block ``show`` is called for every bit of progress: often, so it must be quick."""
+    """Within the block ``show`` is called for every progress report: often, so it must be quick."""
     token = _show.set(show)
     try:
         yield

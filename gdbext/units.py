@@ -49,7 +49,7 @@ _UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")
 
 
 def human_size(size: int) -> str:
-    """A number of bytes for a person: exact when it is a whole number of units, else with one decimal."""
+    """A number of bytes in readable units: exact when it is a whole number of units, else with one decimal."""
     for unit, name in _UNITS:
         if size >= unit:
             whole, rest = divmod(size, unit)

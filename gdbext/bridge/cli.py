@@ -27,20 +27,20 @@ def print_result(command: Command, line: str) -> None:
 
 
 def _is_for_a_person() -> bool:
-    """Whether somebody sits at gdb's prompt. A program that talks MI may do so through a terminal."""
+    """Whether a user is at gdb's prompt. (A program that talks MI may also use a terminal.)"""
     # gdb.parameter("editing") is False even then.
     return "is on" in gdb.execute("show editing", to_string=True)
 
 
 def _style() -> Style:
-    """How gdb shows text now: its width and character set; coloured where its own style is and a terminal shows it."""
+    """How gdb shows text now: its width and character set; coloured where its own style is on, on a terminal."""
     coloured = "NO_COLOR" not in os.environ and gdb.parameter("style enabled") and os.isatty(1)
     width = gdb.parameter("width")
     return Style(width if isinstance(width, int) else 0, bool(coloured), shows_unicode(gdb.host_charset()))
 
 
 def complete(command: Command, text: str, word: str | None) -> object:
-    """What gdb is to offer for the last word of a half-typed line. It asks twice: first, without a word, how."""
+    """The completions that gdb offers for the last word of a line. gdb calls it twice, first without a word."""
     wanted = expected(command, text)
     if isinstance(wanted, Argument) and wanted.value is Value.EXPRESSION:
         return gdb.COMPLETE_EXPRESSION

@@ -1,4 +1,4 @@
-"""What a person typed as an address or a number, by gdb's own evaluator, which is kept from touching the guest."""
+"""Addresses and numbers typed by the user, evaluated by gdb, which is kept from changing the guest."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,13 +23,13 @@ def evaluate(text: str) -> int:
             return number(gdb.parse_and_eval(text), text)
     except gdb.error as error:
         if str(error).startswith(tuple(_TOUCHES.values())):
-            raise UsageError(f"'{text}' would change the guest, at which gdbext only looks: use print") from error
+            raise UsageError(f"'{text}' would change the guest, which gdbext only reads; use print") from error
         raise UsageError(f"cannot evaluate '{text}': {error}") from error
 
 
 @contextmanager
 def _looking_only() -> Iterator[None]:
-    """No call of a guest's function, no assignment to its memory; a person's own settings come back afterwards.
+    """No calls of the guest's functions, no writes to its memory; the user's settings are restored afterwards.
 
     (gdb has a setting for registers too, but refuses to change it while there is a guest.)
     """
@@ -44,14 +44,14 @@ def _looking_only() -> Iterator[None]:
 
 
 def number(value: gdb.Value, text: str) -> int:
-    """A value of gdb's as an unsigned 64-bit number; ``text`` is what to call it."""
+    """A value of gdb's as an unsigned 64-bit number; ``text`` is its name in messages."""
     code = value.type.strip_typedefs().code
     if code in {gdb.TYPE_CODE_ARRAY, gdb.TYPE_CODE_FUNC}:
         if value.address is None:
             raise UsageError(f"'{text}' is not in memory: it has no address")
         value = value.address
     elif code in _NO_NUMBER:
-        raise UsageError(f"'{text}' is of type {value.type}, not an address: perhaps &({text})?")
+        raise UsageError(f"'{text}' is of type {value.type}, not an address; did you mean &({text})?")
     elif code == gdb.TYPE_CODE_FLAGS:
         # Control registers have gdb's flag types, which convert to a number only by a cast.
         value = value.cast(gdb.selected_inferior().architecture().integer_type(64, False))

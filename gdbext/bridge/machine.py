@@ -25,14 +25,14 @@ CONNECT = "connect to a QEMU guest with 'target remote ...' first"
 
 
 class GdbMonitor:
-    """QEMU's monitor, asked through gdb's ``monitor`` command."""
+    """QEMU's monitor, through gdb's ``monitor`` command."""
 
     def command(self, text: str) -> str:
-        """What the monitor prints, its line ends as Python has them."""
+        """What the monitor prints, with Python's line ends."""
         try:
             answer: str = gdb.execute("monitor " + text, to_string=True)
         except gdb.error as error:
-            raise MemoryUnavailable(f"QEMU's monitor cannot be asked ({text}): {error}") from error
+            raise MemoryUnavailable(f"QEMU's monitor is not available ({text}): {error}") from error
         return answer.replace("\r", "")
 
 
@@ -43,7 +43,7 @@ class GdbPackets:
         self._connection = connection
 
     def send(self, packet: str) -> bytes:
-        """The stub's reply; an empty one when it does not know the packet."""
+        """The stub's reply; empty when it does not support the packet."""
         try:
             return self._connection.send_packet(packet) or b""
         except (gdb.error, RuntimeError) as error:  # RuntimeError: the connection object is no longer valid
@@ -51,14 +51,14 @@ class GdbPackets:
 
 
 class GdbVirtualMemory:
-    """Virtual memory as gdb reads it: for stubs that have no physical mode, and for nothing else."""
+    """Virtual memory as gdb reads it: only for stubs that have no physical mode."""
 
     def read(self, address: VirtAddr, size: int) -> bytes:
-        """The bytes; NotMapped when the stub does not give them, SourceFailed when the connection is gone."""
+        """The bytes; NotMapped when the stub does not return them, SourceFailed when the connection is gone."""
         try:
             return _bytes_at(address, size)
         except gdb.MemoryError as error:
-            raise NotMapped(address, "the debug stub does not read it") from error
+            raise NotMapped(address, "the debug stub cannot read it") from error
         except gdb.error as error:
             raise SourceFailed(f"the connection to the guest is lost: {error}") from error
 
@@ -77,18 +77,18 @@ def _bytes_at(address: int, size: int) -> bytes:
 
 
 _known: dict[int, tuple[Source, Features | None]] = {}
-"""What was found out once about each connection, by gdb's number for it (which it never uses again)."""
+"""What is known about each connection, by gdb's number for it (which gdb never reuses)."""
 
 
 def forget(event: "gdb.ConnectionEvent") -> None:
-    """A connection is gone: let its files go."""
+    """A connection is gone: release its files."""
     _known.pop(event.connection.num, None)
 
 
 def stopped_machine(profile: Callable[[], BoundProfile]) -> Machine:
-    """The machine that gdb is connected to, as it stands now; UsageError when it does not stand still.
+    """The machine that gdb is connected to, as it is now; UsageError when it is not stopped.
 
-    ``profile`` is asked for the kernel's direct map where no other source works.
+    ``profile`` provides the kernel's direct map where no other source works.
     """
     thread = gdb.selected_thread()
     if thread is None:
@@ -100,7 +100,7 @@ def stopped_machine(profile: Callable[[], BoundProfile]) -> Machine:
     connection = gdb.selected_inferior().connection
     if not isinstance(connection, gdb.RemoteTargetConnection):
         kind = connection.type if connection else "no target"
-        raise UsageError(f"gdb is not connected to a QEMU guest but to: {kind}; {CONNECT}")
+        raise UsageError(f"gdb's target is not a QEMU guest but: {kind}; {CONNECT}")
     if connection.num not in _known:
         monitor = GdbMonitor()
         _known[connection.num] = Source(monitor, GdbPackets(connection)), _features(monitor)
@@ -120,7 +120,7 @@ def stopped_machine(profile: Callable[[], BoundProfile]) -> Machine:
 
 
 def _features(monitor: GdbMonitor) -> Features | None:
-    """What the processor can do; None when there is no monitor to ask."""
+    """The processor's features; None when there is no monitor."""
     try:
         return processor_features(monitor)
     except MemoryUnavailable:
@@ -128,7 +128,7 @@ def _features(monitor: GdbMonitor) -> Features | None:
 
 
 def _roots(monitor: GdbMonitor) -> tuple[ProcessorRoot, ...]:
-    """What the processors have loaded; nothing when there is no monitor to ask."""
+    """The roots that the processors have loaded; empty when there is no monitor."""
     try:
         return processor_roots(monitor)
     except MemoryUnavailable:
@@ -136,12 +136,12 @@ def _roots(monitor: GdbMonitor) -> tuple[ProcessorRoot, ...]:
 
 
 def _general(monitor: GdbMonitor) -> GeneralRegisters:
-    """The general registers of all processors; those of the selected one when there is no monitor to ask."""
+    """The general registers of all processors; those of the selected one when there is no monitor."""
     try:
         return general_registers(monitor)
     except MemoryUnavailable:
         own = {name: _register(name if name != "rflags" else "eflags") for name in GENERAL}
-        return GeneralRegisters((own,), "the registers and stacks of the other processors: there is no monitor to ask")
+        return GeneralRegisters((own,), "the registers and stacks of the other processors: there is no QEMU monitor")
 
 
 def _cpu_state(features: Features | None) -> CpuState:
@@ -169,4 +169,4 @@ def _register(name: str) -> int:
         # Control registers have gdb's flag types, which convert to a number only by a cast.
         return int(value.cast(frame.architecture().integer_type(8 * value.type.sizeof, False)))
     except (ValueError, gdb.error) as error:
-        raise MemoryUnavailable(f"the debug stub does not give register {name}: {error}") from error
+        raise MemoryUnavailable(f"the debug stub does not return register {name}: {error}") from error

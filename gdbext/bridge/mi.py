@@ -7,7 +7,7 @@ from gdbext.report import json
 
 
 def answer(command: Command, words: list[str]) -> dict[str, object]:
-    """A command's result as MI can say it; nothing when ``-output`` sends it to a file, there as JSON."""
+    """A command's result in MI's types; empty when ``-output`` sends it to a file, there as JSON."""
     result, arguments = run(command, ["-json", *words])
     path = arguments.text("-output")
     if path is not None:
@@ -17,9 +17,9 @@ def answer(command: Command, words: list[str]) -> dict[str, object]:
 
 
 def mi_form(value: object) -> object:
-    """JSON's types as GDB/MI can say them.
+    """JSON's types in those of GDB/MI.
 
-    MI has neither null nor booleans, and its names begin with a letter: absent members are left out, booleans
+    MI has neither null nor booleans, and its names begin with a letter: absent members are omitted, booleans
     become ``true`` and ``false``, and a name that is a number gets an ``n`` before it.
     """
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""Makes gdb know the commands and functions, for people and for GDB/MI.
+"""Registers the commands and functions in gdb, for its prompt and for GDB/MI.
 
-It imports what they are called and how they are helped with, and no more: what answers is loaded when first asked, so
-that a gdb which gets no questions starts nearly as fast as without.
+It imports only their names and help. The code that runs them is loaded on first use, so that gdb starts nearly as fast
+as without gdbext.
 """
 
 import gdb
@@ -11,14 +11,14 @@ from gdbext.commands.record import Command
 from gdbext.errors import GdbextError
 
 FUNCTIONS = {
-    "v2p": "$v2p(ADDR): the physical address behind a virtual one; an error when it is not mapped.",
-    "p2v": "$p2v(PA): where the kernel's direct map has a physical address; an error when it is not mapped there.",
-    "frame_state": '$frame_state(PA): "free", "used" or "unmanaged", as the physical managers have it.',
+    "v2p": "$v2p(ADDR): the physical address that a virtual address maps to; an error when it is not mapped.",
+    "p2v": "$p2v(PA): the direct-map address of a physical address; an error when the direct map does not map it.",
+    "frame_state": '$frame_state(PA): "free", "used" or "unmanaged": its state in the physical managers.',
 }
 
 
 def register_command(command: Command, name: str) -> None:
-    """Make gdb know a command under a name."""
+    """Register a command in gdb under a name."""
 
     class Cli(gdb.Command):
         __doc__ = command.help
@@ -41,7 +41,7 @@ def register_command(command: Command, name: str) -> None:
 
 
 def register_mi(command: Command) -> None:
-    """Make gdb know a command in GDB/MI."""
+    """Register a command in GDB/MI."""
 
     class Mi(gdb.MICommand):
         __doc__ = command.summary
@@ -58,7 +58,7 @@ def register_mi(command: Command) -> None:
 
 
 def register_function(name: str) -> None:
-    """Make gdb know a convenience function, ``$name(...)``."""
+    """Register a convenience function in gdb, ``$name(...)``."""
 
     class Function(gdb.Function):
         __doc__ = FUNCTIONS[name]

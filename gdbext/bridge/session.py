@@ -1,4 +1,4 @@
-"""Sessions over what gdb is looking at, and a command's result in one."""
+"""Sessions over gdb's current machine and program, and running a command in one."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,16 +17,16 @@ from gdbext.report.results import Judgement
 from gdbext.session import Session
 
 profiles = ProfileChoice(RULE_IDS)
-"""The kernel's description: gdb looks at one kernel at a time."""
+"""The kernel's profile: gdb has one kernel at a time."""
 
-# What is kept from one command to the next is forgotten when what it is about goes.
+# What is kept from one command to the next is dropped when its connection or symbols go.
 gdb.events.connection_removed.connect(forget)
 for _event in (gdb.events.new_objfile, gdb.events.clear_objfiles, gdb.events.free_objfile):
     _event.connect(lambda _: profiles.forget())
 
 
 def new_session(parts: Parts | None = None) -> Session:
-    """A session over what gdb is looking at now. Nothing is read before it is asked for; ``parts`` may remember it."""
+    """A session over gdb's current machine and program. Nothing is read before it is needed; ``parts`` may keep it."""
     symbols, elf = GdbSymbols(), _kernel_file()
     machine = partial(stopped_machine, lambda: profiles.bound(symbols, elf))
     return Session(machine, symbols, elf, profiles, evaluate, parts)
@@ -40,10 +40,10 @@ def _kernel_file() -> Path | None:
 
 
 def run(command: Command, typed: str | Sequence[str]) -> tuple[object, Arguments]:
-    """A command's result for a typed line or its words, in a session of its own; a GdbextError when there is none.
+    """A command's result for a typed line or its words, in a session of its own; a GdbextError when it fails.
 
     A check leaves the number of its findings in ``$_memcheck_findings``, and of those that are errors in
-    ``$_memcheck_errors``, for scripts and conditions. One that fails leaves them void: nobody knows.
+    ``$_memcheck_errors``, for scripts and conditions. A check that fails leaves them void.
     """
     if command.checks:
         _leave(None, None)
@@ -55,6 +55,6 @@ def run(command: Command, typed: str | Sequence[str]) -> tuple[object, Arguments
 
 
 def _leave(findings: int | None, errors: int | None) -> None:
-    """What a check has found, where gdb's expressions see it."""
+    """Publish the counts of a check to gdb's expressions."""
     gdb.set_convenience_variable("_memcheck_findings", findings)
     gdb.set_convenience_variable("_memcheck_errors", errors)

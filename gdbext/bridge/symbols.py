@@ -1,6 +1,6 @@
 """The kernel's symbols as gdb has read them: the same contract as over ELF, and nothing is read twice.
 
-gdb looks a bare name up in the selected frame first, so that a local variable hides a global of the same name. The
+gdb looks up a bare name in the selected frame first, so that a local variable hides a global of the same name. The
 lookups used here never start from a frame.
 """
 
@@ -35,7 +35,7 @@ _AT = re.compile(r"^(.+?)(?: \+ (\d+))? in section \S+(?: of .*)?$")
 
 
 class GdbSymbols:
-    """The symbols of gdb's current program. With none loaded every answer is None or empty."""
+    """The symbols of gdb's current program. With none loaded every result is None or empty."""
 
     def find_symbol(self, name: str) -> Symbol | None:
         """A global or file-static variable, function, enumerator or linker symbol; never a local variable.
@@ -69,18 +69,18 @@ class GdbSymbols:
         return resolve_type_name(name, _find_base)
 
     def detail(self) -> Detail:
-        """How much gdb has read: debug information, also from a file of its own, or only what the ELF file says."""
+        """How much gdb has read: debug information, also from a file of its own, or only the ELF file's symbols."""
         if "debug_info " in gdb.execute("maintenance info sections -all-objects", to_string=True):
             return Detail.TYPES
         return self._elf.detail() if self._elf else Detail.NOTHING
 
     def nearest(self, name: str) -> tuple[str, ...]:
-        """At most three names of symbols that a person may have meant. Slow: it goes through all of them."""
+        """At most three names of symbols that the user may have meant. Slow: it goes through all of them."""
         elf = self._elf
         return elf.nearest(name) if elf else ()
 
     def remains(self, name: str) -> tuple[str, ...] | None:
-        """What the compiler has left of a name of the source; None where only gdb knows the debug information."""
+        """What the compiler has left of a name of the source; None where only gdb has the debug information."""
         return self._elf.remains(name) if self._elf else None
 
     def sections(self) -> tuple[Section, ...]:
@@ -128,7 +128,7 @@ def _main_objfile() -> gdb.Objfile | None:
 
 
 def _described(name: str, found: gdb.Symbol) -> Symbol | None:
-    """A symbol that debug information describes; None when it says neither a place nor a value."""
+    """A symbol that debug information describes; None when it has neither an address nor a value."""
     if found.addr_class in _NO_PLACE or found.needs_frame:
         return None
     kind = to_type(found.type) if found.type is not None else VOID
@@ -139,10 +139,10 @@ def _described(name: str, found: gdb.Symbol) -> Symbol | None:
 
 
 def _defined(name: str) -> Symbol | None:
-    """The definition of a variable of which gdb has offered a declaration: an ``extern`` line in a header.
+    """The definition of a variable for which gdb returned a declaration: an ``extern`` line in a header.
 
     gdb takes the first that it has read. A listing makes it read the definition's unit and names its file, in
-    which the variable can then be asked for by file, again without any frame.
+    which the variable can then be looked up by file, again without any frame.
     """
     listing = gdb.execute(f"info variables -q -n ^{re.escape(name)}$", to_string=True)
     match = _LISTED_FILE.search(listing)
@@ -155,7 +155,7 @@ def _defined(name: str) -> Symbol | None:
 
 
 def _linked(name: str) -> Symbol | None:
-    """A name that only the linker knows. ``::name`` is looked up outside all blocks, in C as in C++."""
+    """A name that only the linker defines. ``::name`` is looked up outside all blocks, in C as in C++."""
     if not name or "'" in name or _main_objfile() is None:
         return None
     place = _place(f"::'{name}'", name)
@@ -175,7 +175,7 @@ def _place(expression: str, name: str) -> gdb.Value | None:
 
 @contextmanager
 def _language(name: str) -> Iterator[None]:
-    """Expressions are read in the language that this name is written in; the user's setting comes back."""
+    """Expressions are read in the language that this name is written in; the user's setting is restored."""
     before = gdb.parameter("language")
     gdb.execute(f"set language {'c++' if '::' in name else 'c'}", to_string=True)
     try:
@@ -212,7 +212,7 @@ def _sections_of(objfile: gdb.Objfile, listing: str) -> Iterator[Section]:
 
 
 def to_type(found: gdb.Type) -> Type:
-    """What gdb knows as a type, as ours; what it refers to is turned when asked for."""
+    """A gdb type as ours; the types that it refers to are converted on first use."""
     alias = found.name if found.code == gdb.TYPE_CODE_TYPEDEF else None
     plain = found.strip_typedefs().unqualified()
     code = plain.code
@@ -260,7 +260,7 @@ def _fields(plain: gdb.Type) -> tuple[Field, ...]:
 
 
 def _field(member: gdb.Field) -> Field | None:
-    """One member; None for a static member and a virtual base, which are not at a place in the object."""
+    """One member; None for a static member and a virtual base, which have no fixed offset in the object."""
     first: int | None = getattr(member, "bitpos", None)
     if first is None or member.type is None:
         return None

@@ -1,8 +1,8 @@
-"""What can go wrong with a machine and a debugger that nobody watches.
+"""The errors of a machine and a debugger that a program runs.
 
 HeadlessError
-StartFailed     QEMU or gdb did not come up
-NotReached      the guest did not get to where it was sent, in time or at all
+StartFailed     QEMU or gdb did not start
+NotReached      the guest did not reach its goal, in time or at all
 CommandFailed   gdb refused a command; the message is gdb's own
 """
 
@@ -14,11 +14,11 @@ class HeadlessError(GdbextError):
 
 
 class StartFailed(HeadlessError):
-    """QEMU or gdb did not come up, or ended."""
+    """QEMU or gdb did not start, or ended."""
 
 
 class NotReached(HeadlessError):
-    """The guest did not get to where it was sent; ``serial`` holds what it has printed so far."""
+    """The guest did not reach its goal; ``serial`` holds what it has printed so far."""
 
     def __init__(self, problem: str, serial: str) -> None:
         self.serial = serial
@@ -28,7 +28,7 @@ class NotReached(HeadlessError):
 
 
 class CommandFailed(HeadlessError):
-    """gdb refused a command; ``reason`` is what gdb printed instead of an answer."""
+    """gdb refused a command; ``reason`` is gdb's error message."""
 
     def __init__(self, command: str, reason: str) -> None:
         self.command = command

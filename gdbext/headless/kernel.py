@@ -1,4 +1,4 @@
-"""What kind of file a kernel is, and with that how QEMU is to boot it."""
+"""What kind of file a kernel is, and so how QEMU boots it."""
 
 from enum import Enum
 from pathlib import Path
@@ -40,12 +40,12 @@ def kernel_kind(path: Path) -> KernelKind:
         return KernelKind.ISO
     if head[_BOOT_SECTOR_MAGIC_AT:].startswith(b"\x55\xaa"):
         return KernelKind.DISK
-    raise StartFailed(f"{path} is no kernel: neither ELF, nor bzImage, nor a CD-ROM or disk image that boots")
+    raise StartFailed(f"{path} is not a kernel: it is not an ELF file, a bzImage, or a bootable CD-ROM or disk image")
 
 
 def has_symbol(path: Path, name: str) -> bool:
     """Whether this ELF file's symbol table has the name."""
-    # Only asked for somebody's own kernel; the import is too dear to be paid by every start.
+    # Needed only for the user's own kernel; the import is too expensive for every start.
     from elftools.elf.elffile import ELFFile  # noqa: PLC0415
     from elftools.elf.sections import SymbolTableSection  # noqa: PLC0415
 

@@ -15,7 +15,7 @@ from pygdbmi.IoManager import IoManager
 
 from gdbext.headless.errors import CommandFailed, HeadlessError, StartFailed
 
-_SHUTDOWN = "SIGQUIT"  # QEMU's word for a machine that is paused because it would have ended
+_SHUTDOWN = "SIGQUIT"  # QEMU's signal for a machine that is paused because it would have ended
 _PYTHON_FAILED = "Error while executing Python code."
 _POLL_SECONDS = 0.25
 # pygdbmi waits this long for more before it hands over what it has; the result record says when there is no more.
@@ -27,7 +27,7 @@ class Output:
     """What gdb printed during one command."""
 
     text: str
-    """Its answer."""
+    """Its normal output."""
     log: str
     """What went to its standard error: warnings, and on failure the reason."""
 
@@ -37,7 +37,7 @@ class Stop:
     """Why and where the guest stopped."""
 
     reason: str
-    """gdb's word: ``breakpoint-hit``, ``end-stepping-range``, or the name of a signal; empty when it gave none."""
+    """gdb's term: ``breakpoint-hit``, ``end-stepping-range``, or the name of a signal; empty when it gave none."""
     function: str
     """The function it stopped in; ``??`` when gdb does not know."""
     address: int
@@ -96,15 +96,15 @@ class Gdb:
         return self._results.pop(token)
 
     def console(self, command: str, timeout: float) -> Output:
-        """Run a command as a person would type it, and wait for the guest to stop again if the command lets it run."""
+        """Run a command as typed at gdb's prompt, and wait for the guest to stop again if the command lets it run."""
         if "\n" in command:
-            raise CommandFailed(command, "a command is one line")
+            raise CommandFailed(command, "a command must be one line")
         self._text.clear()
         self._log.clear()
         result = self.request(f"-interpreter-exec console {quoted(command)}", timeout)
         if result["message"] == "error":
             reason = result["payload"]["msg"].strip()
-            # For Python's errors gdb has no better message than this; what happened went to the log before it.
+            # For Python's errors gdb has no better message than this; the details went to the log before it.
             raise CommandFailed(
                 command, "".join(self._log).strip().removesuffix(reason).strip() if reason == _PYTHON_FAILED else reason
             )
@@ -112,17 +112,17 @@ class Gdb:
         if (resumed or command.strip() == "interrupt") and not self.await_stop(timeout):
             self.signal_interrupt()
             self.await_stop(timeout)
-            raise CommandFailed(command, f"the guest still ran after {timeout:g} s, and was stopped")
+            raise CommandFailed(command, f"the guest was still running after {timeout:g} s, and was stopped")
         if resumed:
             self.request("-list-features", timeout)  # a script may go on from stop to stop: answered when it has ended
         return Output("".join(self._text), "".join(self._log))
 
     def await_stop(self, timeout: float, gone: Callable[[], bool] = lambda: False) -> bool:
-        """Wait until the guest has stopped; False after ``timeout`` seconds, or once ``gone`` says it never will."""
+        """Wait until the guest has stopped; False after ``timeout`` seconds, or once ``gone`` returns True."""
         return self._read_until(lambda: not self.running, timeout, gone)
 
     def signal_interrupt(self) -> None:
-        """What Ctrl-C is to a person: reaches gdb in the middle of a command too."""
+        """The equivalent of Ctrl-C: reaches gdb in the middle of a command too."""
         if self.process.poll() is None:
             os.kill(self.process.pid, signal.SIGINT)
 
@@ -143,9 +143,9 @@ class Gdb:
         kind, message, payload = record["type"], record.get("message"), record.get("payload")
         if kind == "result":
             self._results[record["token"]] = record
-            # Said before the notification below, which a reader that is quick enough has not got yet.
+            # Set before the notification below, which may not have arrived yet.
             self.running = self.running or message == "running"
-        elif kind in ("console", "target"):  # the target's own words are those of QEMU's monitor
+        elif kind in ("console", "target"):  # the target's output is that of QEMU's monitor
             self._text.append(payload or "")
         elif kind == "log":
             self._log.append(payload or "")

@@ -30,7 +30,7 @@ def memory_bytes(text: str) -> int:
     """The bytes that QEMU understands by ``256M``, ``1.5G`` or a bare number of MiB."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
-        raise HeadlessError(f"'{text}' is no memory size; write 256M or 1G")
+        raise HeadlessError(f"'{text}' is not a memory size; write it as 256M or 1G")
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
@@ -63,7 +63,7 @@ def qemu_command(options: MachineOptions, directory: Path) -> list[str]:
         backend = f"memory-backend-file,id=gdbext-ram,size={memory},mem-path={directory}/ram,share=on"
         command += ["-object", backend, "-machine", "memory-backend=gdbext-ram"]
     command += ["-display", "none", "-nic", "none"]
-    # A guest that resets itself, as a triple fault does, is left as it was at that moment, for gdb to look at.
+    # A guest that resets itself, as a triple fault does, is left as it was at that moment, for gdb to examine.
     command += ["-no-reboot", "-action", "shutdown=pause"]
     command += ["-gdb", f"unix:{directory}/gdb,server=on,wait=off"]
     command += ["-qmp", f"unix:{directory}/qmp,server=on,wait=off"]
@@ -89,7 +89,7 @@ class Qemu:
     """A running machine. Use as a context manager, or call ``close``."""
 
     def __init__(self, options: MachineOptions) -> None:
-        # Everything that can be wrong with the options is found before a directory is made.
+        # Any mistake in the options is reported before a directory is made.
         qemu_command(options, Path())
         self.options = options
         self._workspace = Workspace(memory_bytes(options.memory) if options.shared else 0)
@@ -111,20 +111,20 @@ class Qemu:
     def await_ready(self, patience: float = 20.0) -> None:
         """Return once the machine is built and listens; raise when QEMU ends instead.
 
-        The sockets appear before QEMU has looked at most of its arguments. Its monitor answers only afterwards.
+        The sockets appear before QEMU has parsed most of its arguments. Its monitor responds only afterwards.
         """
         deadline = time.monotonic() + patience
         while self._process.poll() is None:
             try:
                 self.qmp("query-status")
             except HeadlessError as error:
-                # The socket may not be there, or be there before anybody listens; or QEMU is about to end.
+                # The socket may not exist yet, or QEMU may not listen on it yet; or QEMU is about to end.
                 if time.monotonic() > deadline:
                     raise StartFailed(f"QEMU is not ready after {patience:.0f} s: {error}") from error
                 time.sleep(0.002)
             else:
                 return
-        raise StartFailed(f"QEMU ended at once: {self.last_words()}")
+        raise StartFailed(f"QEMU ended during startup: {self.last_words()}")
 
     @property
     def gdb_socket(self) -> Path:
@@ -184,7 +184,7 @@ class Qemu:
                 self._connect()
             return self._ask(command, arguments or {})
         except OSError as error:
-            raise HeadlessError(f"QEMU's monitor does not answer: {error}") from error
+            raise HeadlessError(f"QEMU's monitor does not respond: {error}") from error
 
     def _connect(self) -> None:
         monitor = socket.socket(socket.AF_UNIX)

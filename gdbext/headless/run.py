@@ -1,4 +1,4 @@
-"""``scripts/run``: a kernel booted under QEMU, and gdb on it, for a person or for a list of commands."""
+"""``scripts/run``: a kernel booted under QEMU, and gdb on it, interactively or for a list of commands."""
 
 import argparse
 import re
@@ -20,12 +20,12 @@ from gdbext.headless.qemu import MachineOptions, Qemu
 from gdbext.headless.session import CONNECT_SETTINGS, Session
 
 DESCRIPTION = """\
-Boots a kernel under QEMU with shared memory and opens gdb on it, with gdbext loaded, stopped where there is
-something to see. Without --kernel it is the reference kernel, built first, stopped in kernel_ready.
+Boots a kernel under QEMU with shared memory and opens gdb on it, with gdbext loaded and the guest stopped after
+booting. Without --kernel it builds and boots the reference kernel and stops it in kernel_ready.
 
-With --batch, or when standard input is no terminal (commands are then read from it, one a line), it runs the
-commands, prints what they print, and exits: 0 when all went well, 1 when a command failed (the others still run),
-2 when there was no session to run them in, 3 when no command failed but a check (memcheck, vmcheck, pmmstat,
+With --batch, or when standard input is not a terminal (commands are then read from it, one per line), it runs the
+commands, prints their output, and exits with 0 on success, 1 when a command failed (the others still run),
+2 when the session could not be started, 3 when no command failed but a check (memcheck, vmcheck, pmmstat,
 heapcheck) had findings of severity error.
 
 examples:
@@ -39,12 +39,12 @@ TARGET = Path(__file__).resolve().parents[2] / "target"
 STOP_SYMBOL = "kernel_ready"
 FREE_RUN_SECONDS = 2.0
 FOUND = 3
-"""The exit status when every command ran, and a check found something that is wrong."""
+"""The exit status when every command ran, and a check has findings of severity error."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``scripts/run``."""
-    parser.add_argument("--batch", nargs="+", metavar="CMD", help="run these gdb commands, print, exit")
+    parser.add_argument("--batch", nargs="+", metavar="CMD", help="run these gdb commands, print their output, exit")
     parser.add_argument(
         "--kernel",
         type=Path,
@@ -60,15 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stop",
         metavar="WHERE",
-        help="a symbol or *ADDRESS; a time as in 5s: let it run so long; 'reset': do not let it run; "
-        "'never': leave it running. Default: kernel_ready if the kernel has that, else 2s",
+        help="where to stop the guest: a symbol or *ADDRESS; a time such as 5s; 'reset': do not run it; "
+        "'never': leave it running. Default: kernel_ready if the kernel has it, else 2s",
     )
     parser.add_argument(
         "--timeout",
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="for every single step with --batch (default: %(default)g)",
+        help="the limit for each step with --batch (default: %(default)g)",
     )
     parser.add_argument("--grub", action="store_true", help="boot the reference kernel through GRUB (multiboot 2)")
     parser.add_argument("--mb1", action="store_true", help="boot the reference kernel through multiboot 1")
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         kernel, symbols = options.kernel, options.symbols
         if options.grub or options.mb1:
-            raise StartFailed("--grub and --mb1 choose a build of the reference kernel; they do not go with --kernel")
+            raise StartFailed("--grub and --mb1 choose the reference kernel's build: do not use them with --kernel")
     if symbols is None and kernel_kind(kernel) is KernelKind.ELF:
         symbols = kernel
     where = parse_stop(options.stop) if options.stop else default_stop(symbols, own=options.kernel is None)
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _machine(options: argparse.Namespace) -> dict[str, Any]:
-    """What of the command line describes the machine; ``Session`` and ``MachineOptions`` call it the same."""
+    """The options that describe the machine; ``Session`` and ``MachineOptions`` use the same names."""
     return {
         "append": options.append,
         "memory": options.memory,
@@ -131,7 +131,7 @@ def _make(*arguments: str) -> None:
 
 
 def _checked(command: list[str]) -> None:
-    """Run a command whose output is for the person to see."""
+    """Run a command whose output the user is to see."""
     try:
         status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False).returncode
     except OSError as error:
@@ -142,7 +142,7 @@ def _checked(command: list[str]) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[None]:
-    """Say what is going on, but only once it has taken a second."""
+    """Report what is being done, but only once it has taken a second."""
     timer = threading.Timer(1.0, _say, [f"{what} ..."])
     timer.daemon = True
     timer.start()
@@ -162,7 +162,7 @@ def _say(message: str) -> None:
 
 @dataclass(frozen=True)
 class StopWhere:
-    """Where the guest is to stop before anything else happens. One of the four is set."""
+    """Where the guest is to stop before anything else happens. Exactly one field is set."""
 
     symbol: str = ""
     after_seconds: float = 0.0
@@ -179,17 +179,17 @@ def parse_stop(text: str) -> StopWhere:
 
 
 def default_stop(symbols: Path | None, *, own: bool) -> StopWhere:
-    """``kernel_ready`` where there is one; a kernel that nobody knows runs for a moment."""
+    """``kernel_ready`` if the kernel has it; any other kernel runs for a moment."""
     if own or (symbols is not None and has_symbol(symbols, STOP_SYMBOL)):
         return StopWhere(symbol=STOP_SYMBOL)
     _say(
-        f"this kernel has no symbol {STOP_SYMBOL}: it runs for {FREE_RUN_SECONDS:g} s and is stopped "
-        "wherever it is then (--stop SYMBOL says better)"
+        f"this kernel has no symbol {STOP_SYMBOL}: it runs for {FREE_RUN_SECONDS:g} s and is then stopped "
+        "wherever it is (choose another place with --stop SYMBOL)"
     )
     return StopWhere(after_seconds=FREE_RUN_SECONDS)
 
 
-# Without a person
+# Batch
 
 
 def _commands_from(lines: Iterable[str]) -> list[str]:
@@ -232,7 +232,7 @@ def _bring_to_stop(session: Session, where: StopWhere) -> None:
 
 
 def _run_one(session: Session, command: str) -> bool:
-    """Run and print one command; whether it went well."""
+    """Run and print one command; whether it succeeded."""
     sys.stdout.write(f"(gdb) {command}\n")
     try:
         with progress(command):
@@ -250,7 +250,7 @@ def _run_one(session: Session, command: str) -> bool:
     return True
 
 
-# With a person
+# Interactive
 
 
 def _foreground(options: argparse.Namespace, kernel: Path, symbols: Path | None, where: StopWhere) -> int:
@@ -270,7 +270,7 @@ def _foreground(options: argparse.Namespace, kernel: Path, symbols: Path | None,
 
 
 def gdb_command(qemu: Qemu, symbols: Path | None, profile: Path | None, where: StopWhere) -> list[str]:
-    """The gdb that a person gets: connected, gdbext loaded, at the stop."""
+    """The interactive gdb: connected, gdbext loaded, at the stop."""
     command = ["gdb", "-q", "-iex", _silently(directory_command(LOADER.parent))]
     if symbols is not None:
         command.append(str(symbols.resolve()))
@@ -296,8 +296,8 @@ def _silently(command: str) -> str:
 def _hint(qemu: Qemu) -> str:
     lines = [
         "",
-        "gdbext is loaded. For a start: vmmap, vmwalk $pc, pmmstat, heapcheck; `help gdbext` lists all.",
-        f"The guest's serial output is in {qemu.directory}/serial, QEMU's monitor behind `monitor help`.",
+        "gdbext is loaded. To start, try vmmap, vmwalk $pc, pmmstat, heapcheck; `help gdbext` lists all.",
+        f"The guest's serial output is in {qemu.directory}/serial, QEMU's monitor is reached with `monitor COMMAND`.",
         "",
     ]
     return "\\n".join(lines)

@@ -1,10 +1,10 @@
-"""One kernel on one machine under one gdb, for programs: boot it, send it somewhere, ask gdbext about it.
+"""One kernel on one machine under one gdb, for programs: boot it, run it to a place, run gdbext's commands on it.
 
     with Session("kernel.elf", profile="kernel.toml") as session:
         session.run_to("kernel_ready")
         assert session.command("memcheck")["findings"] == []
 
-Everything that is waited for has a limit, and what goes wrong says what the guest printed last.
+Every wait has a limit, and errors include what the guest printed last.
 """
 
 import json
@@ -18,7 +18,7 @@ from gdbext.headless.kernel import KernelKind, kernel_kind
 from gdbext.headless.mi import Gdb, Output, Stop, quoted
 from gdbext.headless.qemu import MachineOptions, Qemu
 
-# A person sets these to taste; a program needs them the same everywhere.
+# Users set these to taste; a program needs them the same everywhere.
 _SETTINGS = (
     "set confirm off",
     "set pagination off",
@@ -51,8 +51,8 @@ class Session:
         """Start both; the guest waits before its first instruction.
 
         ``kernel`` is an ELF kernel, a bzImage, or a CD-ROM or disk image; ``symbols`` the ELF file with its symbols,
-        when that is another file. ``profile`` describes the kernel to gdbext. ``timeout`` bounds, in seconds, every
-        single thing that is waited for.
+        when that is another file. ``profile`` describes the kernel to gdbext. ``timeout`` limits, in seconds, every
+        wait.
         """
         self.timeout = timeout
         kernel = Path(kernel)
@@ -60,7 +60,7 @@ class Session:
             symbols = kernel
         for file in (profile, symbols):
             if file is not None and not Path(file).is_file():
-                raise StartFailed(f"there is no file {file}")
+                raise StartFailed(f"file {file} does not exist")
         options = MachineOptions(
             kernel, append=append, memory=memory, cpu=cpu, machine=machine, shared=shared, qemu_args=tuple(qemu_args)
         )
@@ -78,7 +78,7 @@ class Session:
             raise
 
     def _start_gdb(self, symbols: str | os.PathLike[str] | None) -> Gdb:
-        # Without -nx a person's own .gdbinit would change what tests see. The history file is never written; naming
+        # Without -nx the user's own .gdbinit would change what tests see. The history file is never written; naming
         # it tells the workspace's guard that this gdb is ours to end.
         command = ["gdb", "-nx", "-q", "--interpreter=mi3", "-iex", f"set history filename {self.qemu.directory}/gdb"]
         if symbols is not None:
@@ -139,22 +139,22 @@ class Session:
     def _qemu_has_ended(self) -> bool:
         return self.qemu.exit_status() is not None
 
-    # Asking
+    # Commands
 
     def command(self, name: str, *arguments: str) -> Any:
         """The result of a gdbext command, as the Python objects of its JSON."""
         answer = self.qemu.directory / "answer.json"
         answer.unlink(missing_ok=True)
-        # Over MI each word arrives as it is, blanks and all. Behind a `--` nothing is an option, so ours come first.
+        # Over MI each word arrives unchanged, blanks included. After a `--` nothing is an option, so ours come first.
         words = ["-output", str(answer), *arguments]
         self._request(" ".join([f"-gdbext-{name}", *map(quoted, words)]), f"{name} {' '.join(arguments)}".strip())
         try:
             return json.loads(answer.read_bytes())
         except FileNotFoundError as error:
-            raise HeadlessError(f"gdbext {name} wrote no answer") from error
+            raise HeadlessError(f"gdbext {name} wrote no result") from error
 
     def text(self, command: str) -> str:
-        """What a gdbext command prints for a person."""
+        """What a gdbext command prints as text."""
         return self.execute(f"gdbext {command}")
 
     def execute(self, command: str) -> str:
@@ -162,7 +162,7 @@ class Session:
         return self._console(command).text
 
     def run_command(self, command: str) -> Output:
-        """What gdb prints on any command, with its warnings apart."""
+        """What gdb prints on any command, with its warnings separate."""
         return self._console(command)
 
     def errors_found(self) -> int:
@@ -171,11 +171,11 @@ class Session:
         return int(answer)
 
     def monitor(self, command: str) -> str:
-        """What QEMU's monitor prints; not through gdb, so it is a second opinion on what gdbext says."""
+        """What QEMU's monitor prints; not through gdb, so it can verify what gdbext reports."""
         return self.qemu.monitor(command)
 
     def read_physical(self, address: int, size: int) -> bytes:
-        """Bytes of physical memory as QEMU sees them; what is no memory reads as zeros."""
+        """Bytes of physical memory as QEMU sees them; addresses without memory read as zeros."""
         dump = self.qemu.directory / "dump"
         self.qemu.qmp("pmemsave", {"val": address, "size": size, "filename": str(dump)})
         content = dump.read_bytes()
@@ -190,7 +190,7 @@ class Session:
         return self.gdb.console(command, self.timeout)
 
     def _request(self, command: str, shown: str) -> dict[str, Any]:
-        """The answer to an MI command; an error calls it by the name that a person knows."""
+        """The answer to an MI command; an error names it as the user knows it."""
         result = self.gdb.request(command, self.timeout)
         if result["message"] == "error":
             raise CommandFailed(shown, result["payload"]["msg"].strip())

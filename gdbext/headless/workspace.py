@@ -1,4 +1,4 @@
-"""A private directory, and the processes that live in it: both vanish with this process, however it ends.
+"""A private directory, and the processes that live in it: both go away with this process, however it ends.
 
 A guard (a shell that waits for the end of a pipe which only this process holds open) does the cleaning, so that
 it is done even when this process is killed without warning. An ordinary end takes the same path.
@@ -18,7 +18,7 @@ _LONGEST_SOCKET_PATH = 107
 _ROOM_FOR_A_NAME = 16
 
 # One process id per line; the end of the input is the sign to clean up. A process is only ended when its command
-# line names the directory: by then its number may belong to somebody else.
+# line names the directory: by then its number may belong to another process.
 _GUARD = """
 while read -r pid; do pids="$pids $pid"; done
 for pid in $pids; do
@@ -44,7 +44,7 @@ class Workspace:
         try:
             self.path = Path(tempfile.mkdtemp(prefix="gdbext-", dir=_roomy_parent(size)))
         except OSError as error:
-            raise StartFailed(f"no place for a temporary directory: {error}") from error
+            raise StartFailed(f"cannot create a temporary directory: {error}") from error
         self._guard = subprocess.Popen(
             ["/bin/sh", "-c", _GUARD, "gdbext-guard", str(self.path)],
             stdin=subprocess.PIPE,
@@ -81,5 +81,5 @@ class Workspace:
         self._guard.stdin.close()
         self._guard.wait()
         for process in self._processes:
-            process.kill()  # does nothing, unless somebody has ended the guard before it could do its work
+            process.kill()  # does nothing, unless the guard was ended before it could do its work
             process.wait()

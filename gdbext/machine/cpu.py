@@ -33,10 +33,10 @@ POWER_ON_PAT = Word64(0x0007_0406_0007_0406)
 class CpuState:
     """Control registers and features of one processor.
 
-    ``cpl`` is the current privilege level (0 to 3); ``rip`` and ``rsp`` are None when nobody tells.
+    ``cpl`` is the current privilege level (0 to 3); ``rip`` and ``rsp`` are None when unknown.
     ``phys_bits`` is MAXPHYADDR in bits. ``offered`` holds the features that the processor has, in use or not, by QEMU's
-    names; None when the machine cannot tell. ``pkru`` is None when the machine cannot tell it; ``pat`` is the power-on
-    value unless the machine tells it.
+    names; None when the machine does not report them. ``pkru`` is None when the machine does not report it; ``pat`` is
+    the power-on value unless the machine reports it.
     """
 
     cr0: Word64
@@ -54,12 +54,12 @@ class CpuState:
     offered: frozenset[str] | None = None
 
     def offers(self, feature: str) -> bool | None:
-        """Whether the processor has a feature, by QEMU's name for it; None when nobody can tell."""
+        """Whether the processor has a feature, by QEMU's name for it; None when unknown."""
         return None if self.offered is None else feature in self.offered
 
     @property
     def gigabyte_pages(self) -> bool:
-        """Whether an entry of level 3 may map a page. Taken for granted when the machine does not tell."""
+        """Whether an entry of level 3 may map a page. Assumed when the machine does not report it."""
         return self.offers("pdpe1gb") is not False
 
     @property
@@ -69,7 +69,7 @@ class CpuState:
 
     @property
     def long_mode(self) -> bool:
-        """Whether long mode is *active* (LMA); LME alone only asks for it."""
+        """Whether long mode is *active* (LMA); LME alone only requests it."""
         return bool(self.efer & EFER_LMA)
 
     @property
@@ -88,7 +88,7 @@ class TableRegister:
 
 @dataclass(frozen=True)
 class DescriptorRegisters:
-    """GDTR, IDTR and the task register with what it has cached of its descriptor."""
+    """GDTR, IDTR and the task register with the descriptor fields that it has cached."""
 
     gdt: TableRegister
     idt: TableRegister

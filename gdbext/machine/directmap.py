@@ -1,4 +1,4 @@
-"""Physical memory through the kernel's own linear map: for a debug stub that reads virtual addresses alone."""
+"""Physical memory through the kernel's own linear map: for a debug stub that can read only virtual addresses."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -8,7 +8,7 @@ from gdbext.machine.memory import RamMap, RamRange
 from gdbext.units import WORD_MASK, PhysAddr, VirtAddr, hex_address
 
 EVERYWHERE = RamMap([RamRange(PhysAddr(0), PhysAddr(1 << 52))])
-"""All that can be a physical address: for the first reads, when nobody has told yet what is RAM."""
+"""Every possible physical address: for the first reads, before it is known what is RAM."""
 
 
 class DirectMapMemory(FetchedMemory):
@@ -33,7 +33,7 @@ class DirectMapMemory(FetchedMemory):
         except MemoryUnavailable as error:
             raise MemoryUnavailable(f"physical {hex_address(address)} through the direct map: {error}") from error
         if len(data) != size:
-            raise SourceFailed(f"the debug stub gave {len(data)} of {size} bytes at {hex_address(address)}")
+            raise SourceFailed(f"the debug stub returned {len(data)} of {size} bytes at {hex_address(address)}")
         return data
 
 
@@ -44,7 +44,7 @@ def ram_by_kind(
 
     A kind is RAM when an allocator may hand it out (``usable``), or when a range of it holds something that must
     be in RAM: one of the physical addresses ``holds`` (a page table, the kernel's image). Boot loaders give the
-    kernel's image a kind of its own; what else they list may be a device.
+    kernel's image a kind of its own; any other range that they list may be a device.
     """
     listed = list(ranges)
     kinds = {kind for start, end, kind in listed if any(start <= address < end for address in holds)} | set(usable)

@@ -1,9 +1,8 @@
 """Physical memory from a file: QEMU's ``dump-guest-memory`` core, or a raw image. Neither gdb nor QEMU takes part.
 
 A core lists its physical ranges as PT_LOAD segments and each processor in a note of its own. EFER is not among the
-registers there. Whether long mode is active is known of the first processor all the same: QEMU calls the file an
-x86-64 one exactly then (target/i386/arch_dump.c, cpu_get_dump_info). The rest is taken for what it nearly always
-is, and said to be so.
+registers in it. Whether long mode is active is still known for the first processor: QEMU writes an x86-64 file exactly
+then (target/i386/arch_dump.c, cpu_get_dump_info). Everything else gets its usual value, and a doubt that says so.
 """
 
 import struct
@@ -39,7 +38,7 @@ _REFUSED = (
     (b"\x1f\x8b", "is compressed: unpack it first"),
     (b"\x28\xb5\x2f\xfd", "is compressed: unpack it first"),
     (b"\xfd7zXZ", "is compressed: unpack it first"),
-    (b"QEVM", "is a saved machine, not a dump: load it into QEMU, and use `dump-guest-memory FILE`"),
+    (b"QEVM", "is a saved machine, not a dump: load it into QEMU and run `dump-guest-memory FILE`"),
 )
 
 
@@ -47,7 +46,7 @@ _REFUSED = (
 class Dump:
     """A machine's memory and one of its processors, as they were when the file was made.
 
-    ``registers`` are by name; ``how`` says in words what the file is, ``doubts`` what it does not tell.
+    ``registers`` are by name; ``how`` describes the file, ``doubts`` what it does not record.
     """
 
     memory: PhysicalMemory
@@ -69,7 +68,7 @@ class _Segment:
 
 @dataclass(frozen=True)
 class _Header:
-    """What is needed of the ELF header; ``entries`` is the number of program headers."""
+    """The fields used from the ELF header; ``entries`` is the number of program headers."""
 
     wide: bool
     machine: int
@@ -79,7 +78,7 @@ class _Header:
 
 
 def open_dump(path: Path, registers: Registers | None = None, processor: int = 0) -> Dump:
-    """A dump, mapped. ``registers`` come before those of the file; a raw image has none of its own.
+    """A dump, mapped. ``registers`` override those of the file; a raw image has none of its own.
 
     Raises MemoryUnavailable when the file is not one that can be read, UsageError when registers are missing or the
     processor does not exist.
@@ -105,13 +104,13 @@ def _mapped(path: Path) -> NDArray[np.uint8]:
 
 def _raw(path: Path, content: NDArray[np.uint8], registers: Registers | None) -> Dump:
     if registers is None:
-        raise UsageError(f"{path} is no ELF core, so taken for a raw image of memory: that needs --registers FILE")
+        raise UsageError(f"{path} is not an ELF core: to open it as a raw image of memory, add --registers FILE")
     cpu = registers.cpu()
     ram, doubts = registers.ram, _doubts_about(registers)
     if not ram:
         ram = (RamRange(PhysAddr(0), PhysAddr(round_down(len(content), FRAME_SIZE))),)
         size = human_size(len(content))
-        doubts += (f"which addresses are RAM is not told: all {size} of the file, from 0 up (no `ram` in --registers)",)
+        doubts += (f"--registers has no `ram`, so all {size} of the file, from address 0 up, count as RAM",)
     for piece in ram:
         if piece.offset + piece.end - piece.start > len(content):
             raise UsageError(f"{path} is too small for the RAM given with --registers: it has {len(content)} bytes")
@@ -124,22 +123,22 @@ def _core(path: Path, content: NDArray[np.uint8], registers: Registers | None, p
         header = _header(content)
         if header is None:
             raise MemoryUnavailable(
-                f"{path} is not the dump of an x86 machine but another ELF file (a kernel's own goes behind --elf)"
+                f"{path} is an ELF file, but not a dump of an x86 machine (give a kernel's ELF file with --elf)"
             )
         segments = [_segment(content, header, index) for index in range(header.entries)]
         notes = [note for segment in segments if segment.kind == _PT_NOTE for note in _notes(content, segment)]
     except struct.error as error:
-        raise MemoryUnavailable(f"{path} is cut short or damaged: its headers cannot be read") from error
+        raise MemoryUnavailable(f"{path} is truncated or damaged: its headers cannot be read") from error
     memory = _core_memory(path, content, [segment for segment in segments if segment.kind == _PT_LOAD])
     states = [body for name, body in notes if name == b"QEMU"]
     if not states and registers is None:
-        raise UsageError(f"{path} holds no registers that QEMU has written: it needs --registers FILE")
+        raise UsageError(f"{path} has no registers written by QEMU: add --registers FILE")
     own, doubts = _processor(path, states, processor, header.machine) if states else (Registers({}), ())
     if registers is not None:
         own = own.joined(registers)
         doubts = doubts if "efer" not in registers.values else ()
     cpu = own.cpu()
-    also = "video memory and firmware are in the dump like RAM: they count as RAM"
+    also = "the dump does not distinguish video memory and firmware from RAM: they count as RAM"
     how = f"QEMU's dump {path}, processor {processor} of {max(1, len(states))}"
     return Dump(memory, cpu, own, how, (*doubts, *_doubts_about(own), also))
 
@@ -147,7 +146,7 @@ def _core(path: Path, content: NDArray[np.uint8], registers: Registers | None, p
 def _doubts_about(registers: Registers) -> tuple[str, ...]:
     if "phys_bits" in registers.values:
         return ()
-    return ("the width of physical addresses is not in a dump: taken to be 52 bits",)
+    return ("a dump does not record the width of physical addresses: 52 bits are assumed",)
 
 
 def _header(content: NDArray[np.uint8]) -> _Header | None:
@@ -188,11 +187,11 @@ def _notes(content: NDArray[np.uint8], segment: _Segment) -> Iterator[tuple[byte
 
 
 def _core_memory(path: Path, content: NDArray[np.uint8], loads: list[_Segment]) -> PhysicalMemory:
-    """What the segments hold, as whole frames. With ``paging`` on, a frame stands in several: the same bytes."""
+    """What the segments hold, as whole frames. With ``paging`` on, a frame is in several, with the same bytes."""
     blocks, ranges = {}, []
     for number, load in enumerate(loads):
         if load.offset + load.size > len(content):
-            raise MemoryUnavailable(f"{path} is cut short: it ends before the memory at {load.physical:#x} does")
+            raise MemoryUnavailable(f"{path} is truncated: it ends before the memory at {load.physical:#x} does")
         start, end = round_up(load.physical, FRAME_SIZE), round_down(load.physical + load.size, FRAME_SIZE)
         if start >= end:
             continue
@@ -203,12 +202,12 @@ def _core_memory(path: Path, content: NDArray[np.uint8], loads: list[_Segment]) 
     if not ram.ranges:
         raise MemoryUnavailable(f"{path} holds no memory")
     if len({segment.physical for segment in loads}) == 1 < len(loads):
-        raise MemoryUnavailable(f"{path} is the core of a process, not the dump of a machine")
+        raise MemoryUnavailable(f"{path} is a core file of a process, not a dump of a machine")
     return SharedMemory(ram, blocks, "dump")
 
 
 def _without_overlap(ranges: tuple[RamRange, ...] | list[RamRange]) -> RamMap:
-    """The ranges by address, each beginning behind the one before."""
+    """The ranges by address, each starting after the end of the previous range."""
     kept: list[RamRange] = []
     for piece in sorted(ranges, key=lambda piece: (piece.start, -piece.end)):
         start = max(piece.start, kept[-1].end) if kept else piece.start
@@ -218,14 +217,14 @@ def _without_overlap(ranges: tuple[RamRange, ...] | list[RamRange]) -> RamMap:
 
 
 def _processor(path: Path, states: list[bytes], number: int, machine: int) -> tuple[Registers, tuple[str, ...]]:
-    """A processor's registers, and what of them is not certain."""
+    """A processor's registers, and which of them are uncertain."""
     if not 0 <= number < len(states):
-        raise UsageError(f"{path} has {len(states)} processors, numbered from 0: there is no {number}")
+        raise UsageError(f"{path} has {len(states)} processors, numbered from 0: it has no processor {number}")
     if len(states[number]) < _STATE.size:
         raise MemoryUnavailable(f"{path} is damaged: the registers of processor {number} are incomplete")
     fields = _STATE.unpack_from(states[number])
     if fields[0] != _STATE_VERSION:
-        raise MemoryUnavailable(f"{path} is of a QEMU whose registers are kept in another way (version {fields[0]})")
+        raise MemoryUnavailable(f"{path} comes from a QEMU with an unsupported register format (version {fields[0]})")
     values = dict(zip(GENERAL, fields[2:20], strict=True))
     values |= {f"cr{n}": fields[_CR_AT + n] for n in (0, 2, 3, 4)}
     values["cpl"] = fields[_CS_AT] & 3
@@ -234,7 +233,8 @@ def _processor(path: Path, states: list[bytes], number: int, machine: int) -> tu
     values["efer"] = (EFER_LME | EFER_LMA if active else 0) | (EFER_NXE if pae else 0)
     doubts = []
     if pae:
-        doubts.append("EFER.NXE is not in a dump: taken to be on")
+        doubts.append("a dump does not record EFER.NXE: it is assumed to be on")
     if pae and number:
-        doubts.append(f"EFER.LMA of processor {number} is not in a dump: taken to be {'on' if active else 'off'}")
+        state = "on" if active else "off"
+        doubts.append(f"a dump does not record EFER.LMA of processor {number}: it is assumed to be {state}")
     return Registers(values), tuple(doubts)

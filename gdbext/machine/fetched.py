@@ -22,11 +22,11 @@ class FetchedMemory(ABC):
     def _fetch(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes of physical ranges that are RAM, each ``(address, size in bytes)``.
 
-        Raises SourceFailed when the connection does; MemoryUnavailable when one range alone is out of reach.
+        Raises SourceFailed when the connection does; MemoryUnavailable when only one range is out of reach.
         """
 
     def read(self, address: PhysAddr, size: int) -> bytes:
-        """Bytes from RAM; NotRam with the first address that is not, and what the fetching raises."""
+        """Bytes from RAM; NotRam with the first address that is not RAM, and what fetching raises."""
         if size <= FRAME_SIZE - address % FRAME_SIZE:
             kept = self._frames.get(address >> FRAME_SHIFT)
             if kept is not None:
@@ -47,7 +47,7 @@ class FetchedMemory(ABC):
         return np.stack([self._frames[frame] for frame in frames.tolist()])
 
     def view(self, address: PhysAddr) -> View | None:
-        """Nothing can be seen without fetching it."""
+        """None: nothing can be read without fetching it."""
         return None
 
     def seen(self, frames: NDArray[np.uint64]) -> None:
@@ -55,5 +55,5 @@ class FetchedMemory(ABC):
         return
 
     def series(self) -> AbstractContextManager[object]:
-        """Reads need nothing around them."""
+        """Nothing needs to be set up around reads."""
         return nullcontext()

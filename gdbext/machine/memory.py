@@ -1,4 +1,4 @@
-"""Physical memory as the rest of gdbext sees it: a map of what is RAM, and bulk reads that never leave it."""
+"""Physical memory as the rest of gdbext sees it: a map of what is RAM, and bulk reads limited to it."""
 
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ ENTRIES_PER_FRAME = FRAME_SIZE // 8
 
 @dataclass(frozen=True, order=True)
 class RamRange:
-    """A physical range that is RAM, and where the memory block behind it holds its first byte.
+    """A physical range that is RAM, and where its first byte is in the memory block that backs it.
 
     ``start`` and ``end`` (exclusive) are physical byte addresses, ``block`` is QEMU's name of the memory block
     and ``offset`` the byte offset of ``start`` within that block.
@@ -30,7 +30,7 @@ class RamRange:
 
 
 class RamMap:
-    """Which physical addresses are RAM. Every read is checked against it, because reading what is not RAM lies."""
+    """Which physical addresses are RAM. Every read is checked against it: reading anything else returns false data."""
 
     def __init__(self, ranges: Iterable[RamRange]) -> None:
         self.ranges = tuple(sorted(ranges))
@@ -92,7 +92,7 @@ class RamMap:
 
 @dataclass(frozen=True)
 class View:
-    """Memory that can be looked at without copying it: ``buffer[0]`` is at physical address ``start``."""
+    """Memory that can be read without copying it: ``buffer[0]`` is at physical address ``start``."""
 
     start: PhysAddr
     buffer: memoryview
@@ -119,16 +119,16 @@ class PhysicalMemory(Protocol):
         """
 
     def view(self, address: PhysAddr) -> View | None:
-        """The memory around a RAM address as it lies there; None where bytes must be fetched to be seen.
+        """The memory around a RAM address, in place; None where bytes must be fetched first.
 
-        Whoever looks at a view says with `seen` what of it was looked at.
+        A caller that reads in a view reports with `seen` what it has read.
         """
 
     def seen(self, frames: NDArray[np.uint64]) -> None:
-        """Take note that these frames, by number, were looked at in a view; for a memory that keeps account of that."""
+        """Record that these frames, by number, were read in a view; for a memory that keeps account of reads."""
 
     def series(self) -> AbstractContextManager[object]:
-        """Within the block one read follows the other: what each would begin and end with is done once."""
+        """Groups reads: within the block, the setup and cleanup that each read would need are done once."""
 
 
 class VirtualMemory(Protocol):

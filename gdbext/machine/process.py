@@ -1,9 +1,9 @@
-"""Physical memory out of a QEMU process on this machine: for guests whose RAM is not a file that can be found.
+"""Physical memory from a QEMU process on this machine: for guests whose RAM is not a file that can be located.
 
-QEMU's monitor tells the process (by the ids of its threads) and at which address of that process each block of RAM
-begins. ``/proc/PID/mem`` then gives the bytes; RAM that is a memfd, or a file that has been deleted, and that the
-process shares is mapped. The open ``mem`` file stays with that very process: after its end it gives nothing more,
-whoever inherits the number.
+QEMU's monitor reports the process (by the ids of its threads) and at which address of that process each block of RAM
+starts. ``/proc/PID/mem`` then gives the bytes; RAM that is a memfd, or a file that has been deleted, and that the
+process shares is mapped. The open ``mem`` file belongs to that process: once the process has ended, nothing more can
+be read, even if another process gets its number.
 """
 
 import os
@@ -32,7 +32,7 @@ _YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 
 @dataclass(frozen=True)
 class Area:
-    """A readable piece of a process's memory: its addresses (``end`` exclusive) and what is behind them.
+    """A readable piece of a process's memory: its addresses (``end`` exclusive) and the file that backs it.
 
     ``file`` is a device number and an inode; ``offset`` is where in that file ``start`` lies, in bytes.
     """
@@ -45,7 +45,7 @@ class Area:
 
 
 class QemuProcess:
-    """The process behind a monitor, open for reading. It is found once; `memory` is asked at each stop."""
+    """The process behind a monitor, open for reading. It is located once; `memory` is called at each stop."""
 
     def __init__(self, monitor: Monitor, ram: RamMap) -> None:
         """MemoryUnavailable when the process is not on this machine, or may not be read."""
@@ -56,7 +56,7 @@ class QemuProcess:
         areas = readable_areas(_read_maps(self.pid))
         for name, size in _blocks(ram).items():
             if not _covered(areas, self._hosts[name], size):
-                raise MemoryUnavailable(f"process {self.pid} of this machine does not hold the guest's RAM '{name}'")
+                raise MemoryUnavailable(f"process {self.pid} on this machine does not hold the guest's RAM '{name}'")
         found = {name: _map_block(self.pid, areas, self._hosts[name], size) for name, size in _blocks(ram).items()}
         files = {name: file for name, file in found.items() if file is not None}
         self._files = files if len(files) == len(found) else None
@@ -69,14 +69,14 @@ class QemuProcess:
 
     @property
     def how(self) -> str:
-        """In words, where the bytes come from."""
+        """Where the bytes come from, as text."""
         if self._files is not None:
             return f"guest RAM is an unnamed file of QEMU's process {self.pid} on this machine, mapped into gdb"
         return f"guest RAM is memory of QEMU's process {self.pid} on this machine, read through /proc/{self.pid}/mem"
 
 
 class _MemoryFile:
-    """``/proc/PID/mem``, closed when nobody needs it any more."""
+    """``/proc/PID/mem``, closed when no longer used."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -106,7 +106,7 @@ class ProcessMemory:
         self._hosts = hosts
 
     def read(self, address: PhysAddr, size: int) -> bytes:
-        """Bytes from RAM; NotRam with the first address that is not, SourceFailed when QEMU is gone."""
+        """Bytes from RAM; NotRam with the first address that is not RAM, SourceFailed when QEMU is gone."""
         result = bytearray(size)
         view = memoryview(result)
         for ram, start, length in self.ram.pieces(address, size):
@@ -115,7 +115,7 @@ class ProcessMemory:
         return bytes(result)
 
     def read_frames(self, frames: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """Frames by number, shape ``(len(frames), 512)``; neighbours come in one piece."""
+        """Frames by number, shape ``(len(frames), 512)``; neighbouring frames are read together."""
         if not len(frames):
             return np.empty((0, ENTRIES_PER_FRAME), dtype=np.uint64)
         wanted, place = np.unique(frames, return_inverse=True)
@@ -129,14 +129,14 @@ class ProcessMemory:
         return result if np.array_equal(wanted, frames) else result[place]
 
     def view(self, address: PhysAddr) -> View | None:
-        """Another process's memory cannot be seen without copying it."""
+        """None: another process's memory cannot be read without copying it."""
         return None
 
     def seen(self, frames: NDArray[np.uint64]) -> None:
         """There are no views to look at."""
 
     def series(self) -> AbstractContextManager[object]:
-        """Reads need nothing around them."""
+        """Nothing needs to be set up around reads."""
         return nullcontext()
 
     def _host_addresses(self, frames: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -187,10 +187,10 @@ def _process_of(threads: tuple[int, ...]) -> int:
         tasks = {int(name) for name in os.listdir(f"/proc/{pid}/task")}
     except OSError as error:
         raise MemoryUnavailable(
-            f"QEMU is not on this machine, or in a container: no thread {threads[0]} here"
+            f"QEMU is not on this machine, or is in a container: there is no thread {threads[0]} here"
         ) from error
     if not tasks.issuperset(threads):
-        raise MemoryUnavailable(f"QEMU is not on this machine, or in a container: process {pid} here is another")
+        raise MemoryUnavailable(f"QEMU is not on this machine, or is in a container: process {pid} here is not it")
     return pid
 
 
@@ -209,13 +209,13 @@ def _read_maps(pid: int) -> str:
 
 
 def _refused(pid: int, error: OSError) -> NoReturn:
-    """Raise what a person must know to be allowed to read another process."""
+    """Raise an error that says what permission is missing to read another process."""
     if not isinstance(error, PermissionError):
         raise MemoryUnavailable(f"QEMU's process {pid} cannot be read: {error.strerror}") from error
     scope = _YAMA.read_text().strip() if _YAMA.exists() else "0"
     reason = "gdb must run as the same user as QEMU"
     if scope != "0":
-        reason += f", and kernel.yama.ptrace_scope be 0 (it is {scope}), or gdb have CAP_SYS_PTRACE"
+        reason += f", and kernel.yama.ptrace_scope must be 0 (it is {scope}) or gdb must have CAP_SYS_PTRACE"
     raise MemoryUnavailable(f"reading QEMU's process {pid} is not permitted: {reason}") from error
 
 

@@ -1,4 +1,4 @@
-"""What QEMU's monitor tells of a machine: which physical addresses are RAM, what file is behind it, the processor."""
+"""What QEMU's monitor reports about a machine: which physical addresses are RAM, its file, the processor."""
 
 import json
 import re
@@ -20,14 +20,14 @@ _THREAD = re.compile(r"thread_id=(\d+)")
 _HOST_ADDRESS = re.compile(r"Host virtual address for 0x[0-9a-f]+ \((.+)\) is 0x([0-9a-f]+)")
 
 DEVICES_TRIED = 16
-"""How many of QEMU's unattached devices are looked at to find a processor; it is the first on every PC."""
+"""How many of QEMU's unattached devices are searched for a processor; it is the first on every PC."""
 
 
 class Monitor(Protocol):
     """QEMU's human monitor."""
 
     def command(self, text: str) -> str:
-        """What the monitor prints; MemoryUnavailable when there is no monitor to ask."""
+        """What the monitor prints; MemoryUnavailable when there is no monitor."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _file_behind(monitor: Monitor, name: str) -> str | None:
 
 
 def ram_map(monitor: Monitor, blocks: set[str]) -> RamMap:
-    """Which physical addresses a processor finds RAM at: the flat view of its memory, restricted to RAM blocks.
+    """The physical addresses that are RAM to a processor: the flat view of its memory, restricted to RAM blocks.
 
     RAM that is write-protected for now (the BIOS shadow below 1 MiB) counts; ROM and devices do not.
     """
@@ -77,7 +77,7 @@ def _ram_in(text: str, blocks: frozenset[str]) -> RamMap:
         ]
         if ranges:
             return RamMap(_joined(ranges))
-    raise MemoryUnavailable("QEMU's monitor does not say which physical addresses are RAM (info mtree -f)")
+    raise MemoryUnavailable("QEMU's monitor does not report which physical addresses are RAM (info mtree -f)")
 
 
 def _joined(ranges: list[RamRange]) -> list[RamRange]:
@@ -94,24 +94,24 @@ def _joined(ranges: list[RamRange]) -> list[RamRange]:
 
 
 def thread_ids(monitor: Monitor) -> tuple[int, ...]:
-    """The ids of the threads that run the guest's processors, as QEMU's machine counts them."""
+    """The ids of the threads that run the guest's processors, as numbered on QEMU's machine."""
     found = tuple(int(number) for number in _THREAD.findall(monitor.command("info cpus")))
     if not found:
-        raise MemoryUnavailable("QEMU's monitor does not tell its threads (info cpus)")
+        raise MemoryUnavailable("QEMU's monitor does not report its threads (info cpus)")
     return found
 
 
 def host_address(monitor: Monitor, address: PhysAddr, block: str) -> int:
-    """Where a physical address that is RAM of this block lies in QEMU's own address space."""
+    """The address, in QEMU's own process, of a physical address that is RAM of this block."""
     found = _HOST_ADDRESS.search(monitor.command(f"gpa2hva {address:#x}"))
     if found is None or found[1] != block:
-        raise MemoryUnavailable(f"QEMU's monitor does not tell where the guest's RAM '{block}' is (gpa2hva)")
+        raise MemoryUnavailable(f"QEMU's monitor does not report where the guest's RAM '{block}' is (gpa2hva)")
     return int(found[2], 16)
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a processor can do, which no register tells.
+    """What a processor supports beyond what its registers show.
 
     ``phys_bits`` is MAXPHYADDR in bits; ``offered`` holds the names, as QEMU spells them, of those features in
     `FEATURES_ASKED` that the processor has.
@@ -125,7 +125,7 @@ FEATURES_ASKED = ("pdpe1gb", "nx", "smep", "smap", "umip", "pku", "la57", "pcid"
 
 
 def processor_features(monitor: Monitor) -> Features | None:
-    """The features of the guest's processors (QEMU gives all of them the same); None when QEMU does not tell."""
+    """The features of the guest's processors (QEMU gives all of them the same); None when QEMU does not report them."""
     for number in range(DEVICES_TRIED):
         path = f"/machine/unattached/device[{number}]"
         bits = _property(monitor, path, "phys-bits")
@@ -136,9 +136,9 @@ def processor_features(monitor: Monitor) -> Features | None:
 
 
 def _property(monitor: Monitor, path: str, name: str) -> object:
-    """A property of one of QEMU's objects, or None when it has none of that name."""
+    """A property of one of QEMU's objects, or None when it has no property of that name."""
     try:
         value: object = json.loads(monitor.command(f"qom-get {path} {name}"))
-    except json.JSONDecodeError:  # the monitor answers with an error message in words
+    except json.JSONDecodeError:  # the monitor prints an error message instead of JSON
         return None
     return value

@@ -15,7 +15,7 @@ PACKET_BYTES = 2048
 
 READ_MODE = "qqemu.PhyMemMode"
 SET_MODE = "Qqemu.PhyMemMode:"
-NO_MODE = "the debug stub has no physical memory mode (QEMU has had one since 4.2)"
+NO_MODE = "the debug stub has no physical memory mode (QEMU has it since version 4.2)"
 
 
 class PacketConnection(Protocol):
@@ -28,7 +28,7 @@ class PacketConnection(Protocol):
 class RemoteMemory(FetchedMemory):
     """A `PhysicalMemory` over a debug stub.
 
-    Raw packets go past gdb's stack and code caches, so nothing of a physical page can stay behind in them.
+    Raw packets bypass gdb's stack and code caches, so no bytes of a physical page can remain in them.
     """
 
     name = "remote"
@@ -49,7 +49,7 @@ class RemoteMemory(FetchedMemory):
 
     @contextmanager
     def series(self) -> Iterator[None]:
-        """The stub stays in its physical mode; nobody but this object may talk to it meanwhile."""
+        """The stub stays in its physical mode; only this object may use it meanwhile."""
         with physical_mode(self._connection):
             self._in_mode = True
             try:
@@ -58,7 +58,7 @@ class RemoteMemory(FetchedMemory):
                 self._in_mode = False
 
     def _transfer(self, address: int, size: int, done: int, total: int) -> bytes:
-        """The bytes of one range; ``done`` and ``total`` say where in all ranges it begins, for a person who waits."""
+        """The bytes of one range; ``done`` and ``total`` are its position in all ranges, for the progress display."""
         parts = []
         for start in range(address, address + size, PACKET_BYTES):
             progress("reading memory", done + start - address, total)
@@ -66,8 +66,8 @@ class RemoteMemory(FetchedMemory):
             reply = self._connection.send(f"m{start:x},{length:x}")
             if len(reply) != 2 * length:
                 raise SourceFailed(
-                    f"the debug stub did not give {length} bytes at physical {hex_address(start)}:"
-                    f" it answered {reply[:40].decode('ascii', 'replace') or 'nothing'}"
+                    f"the debug stub did not return {length} bytes at physical {hex_address(start)}:"
+                    f" it replied {reply[:40].decode('ascii', 'replace') or 'with nothing'}"
                 )
             parts.append(bytes.fromhex(reply.decode("ascii")))
         return b"".join(parts)
@@ -80,17 +80,17 @@ def has_physical_mode(connection: PacketConnection) -> bool:
 
 @contextmanager
 def physical_mode(connection: PacketConnection) -> Iterator[None]:
-    """Put the stub into physical mode, and whatever happens back into the mode it was in."""
+    """Put the stub into physical mode, and back into its previous mode, whatever happens."""
     before = connection.send(READ_MODE)
     if before not in {b"0", b"1"}:
         raise SourceFailed(NO_MODE)
     try:
         if connection.send(SET_MODE + "1") != b"OK":
-            raise SourceFailed("the debug stub refused its physical memory mode")
+            raise SourceFailed("the debug stub refused to enter its physical memory mode")
         yield
     finally:
         try:
             connection.send(SET_MODE + before.decode("ascii"))
-        except KeyboardInterrupt:  # Ctrl-C in this very moment: the mode is put back all the same
+        except KeyboardInterrupt:  # Ctrl-C right here: the mode is still restored
             connection.send(SET_MODE + before.decode("ascii"))
             raise

@@ -17,7 +17,7 @@ class SharedMemory:
     """A `PhysicalMemory` over one byte array per memory block, mapped read-only from a file.
 
     A range of RAM starts at a frame border within its block, as every range that QEMU makes does. ``name`` is the
-    source's: not only guest RAM that is a file can be mapped.
+    source's, because other sources map memory too.
     """
 
     def __init__(self, ram: RamMap, blocks: Mapping[str, NDArray[np.uint8]], name: str = "shared") -> None:
@@ -30,7 +30,7 @@ class SharedMemory:
         }
 
     def read(self, address: PhysAddr, size: int) -> bytes:
-        """Bytes from RAM; NotRam with the first address that is not."""
+        """Bytes from RAM; NotRam with the first address that is not RAM."""
         ram = self.ram.range_at(address)
         if ram is not None and address + size <= ram.end:
             return self._piece(ram, address, size)
@@ -67,5 +67,5 @@ class SharedMemory:
         """Nobody keeps account."""
 
     def series(self) -> AbstractContextManager[object]:
-        """Reads need nothing around them."""
+        """Nothing needs to be set up around reads."""
         return nullcontext()

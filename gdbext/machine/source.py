@@ -1,4 +1,4 @@
-"""Where a connected machine's physical memory is read from: the best source that works, and why not a better one."""
+"""Where a connected machine's physical memory is read from: the best source that works, and why better ones do not."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from gdbext.machine.shared import SharedMemory
 from gdbext.units import FRAME_SHIFT
 
 FRAMES_COMPARED = 8
-"""How many frames of a file are compared with what the debug stub says before the file is trusted."""
+"""How many frames of a file are compared with the debug stub's before the file is trusted."""
 
 NAMES = ("shared", "process", "remote", "direct map", "dump")
 """The sources, best first."""
@@ -24,7 +24,7 @@ NAMES = ("shared", "process", "remote", "direct map", "dump")
 
 @dataclass(frozen=True)
 class Considered:
-    """A source that was looked at: ``status`` is ``in use``, ``not usable`` or ``not needed``."""
+    """A source that was considered: ``status`` is ``in use``, ``not usable`` or ``not needed``."""
 
     name: str
     status: str
@@ -41,7 +41,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class DirectMap:
-    """Memory through the kernel's direct map, and in words how it was come by."""
+    """Memory through the kernel's direct map, and how it was obtained, as text."""
 
     memory: PhysicalMemory
     how: str
@@ -53,7 +53,7 @@ MakeDirectMap = Callable[[RamMap | None], DirectMap]
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The source in use as long as the connection lasts, how it was come by, and what makes its memory at a stop."""
+    """The source in use as long as the connection lasts, how it was obtained, and what makes its memory at a stop."""
 
     name: str
     how: str
@@ -64,15 +64,15 @@ _NOT_NEEDED = {
     "process": "the guest's RAM file is mapped already: reading QEMU's process would be no faster",
     "remote": "the debug stub's physical mode works too, but is slower",
     "direct map": "physical memory can be read without the kernel's own mapping of it",
-    "dump": "the machine itself is there to be read; a dump of one is opened outside gdb: gdbext open DUMP",
+    "dump": "the machine itself can be read; to open a dump, run gdbext open DUMP outside gdb",
 }
 
 
 class Source:
-    """How the memory of one connected machine is read. Decided once; `at_stop` is asked anew at each stop."""
+    """How the memory of one connected machine is read. Decided once; `at_stop` is called at each stop."""
 
     def __init__(self, monitor: Monitor, connection: PacketConnection) -> None:
-        """SourceFailed when the connection is gone; what else does not work is remembered with its reason."""
+        """SourceFailed when the connection is gone; other failures are kept with their reasons."""
         self._monitor = monitor
         self._connection = connection
         self._names: set[str] = set()
@@ -82,7 +82,7 @@ class Source:
     def at_stop(self, direct_map: MakeDirectMap) -> tuple[PhysicalMemory, tuple[Considered, ...]]:
         """The machine's memory for this stop, and all sources, best first.
 
-        The RAM map is asked from QEMU each time, for it may change. MemoryUnavailable when no source works.
+        The RAM map is read from QEMU each time, because it may change. MemoryUnavailable when no source works.
         """
         ram = ram_map(self._monitor, self._names) if self._names else None
         if self._chosen is not None and ram is not None:
@@ -138,7 +138,7 @@ class Source:
 
     def _process(self, backends: tuple[Backend, ...], ram: RamMap) -> _Chosen:
         process = QemuProcess(self._monitor, ram)
-        _compare(process.memory(ram), self._remote(ram), f"process {process.pid} of this machine")
+        _compare(process.memory(ram), self._remote(ram), f"process {process.pid} on this machine")
         return _Chosen("process", process.how, process.memory)
 
 
@@ -146,7 +146,7 @@ def _map_file(backend: Backend) -> NDArray[np.uint8]:
     """A block's file, mapped read-only."""
     start_so = "start QEMU with -object memory-backend-file,share=on,... and -machine memory-backend=..."
     if backend.path is None:
-        raise MemoryUnavailable(f"the guest's RAM '{backend.name}' is not a shared file ({start_so})")
+        raise MemoryUnavailable(f"the guest's RAM '{backend.name}' is not a shared file; {start_so}")
     path = Path(backend.path)
     if not path.is_file():
         raise MemoryUnavailable(f"the guest's RAM file {path} is not a file on this machine")
@@ -165,9 +165,9 @@ def _compare(candidate: PhysicalMemory, stub: PhysicalMemory, what: str) -> None
     try:
         same = np.array_equal(candidate.read_frames(frames), stub.read_frames(frames))
     except IndexError as error:
-        raise MemoryUnavailable(f"{what} holds less than the guest's RAM") from error
+        raise MemoryUnavailable(f"{what} is smaller than the guest's RAM") from error
     if not same:
-        raise MemoryUnavailable(f"{what} holds something else than the guest's RAM")
+        raise MemoryUnavailable(f"{what} does not hold the guest's RAM: compared frames differ")
 
 
 def _spread(ram: RamMap) -> NDArray[np.uint64]:

@@ -1,4 +1,4 @@
-"""What QEMU's monitor tells of processors: where descriptor tables are, and the registers of all of them."""
+"""What QEMU's monitor reports about processors: where descriptor tables are, and all their registers."""
 
 import re
 from collections.abc import Mapping
@@ -46,11 +46,11 @@ class GeneralRegisters:
     """The general registers of processors, by name (``rax`` to ``r15``, ``rip``); ``doubt`` says whose are missing."""
 
     processors: tuple[Mapping[str, int], ...] = ()
-    doubt: str | None = "the registers of processors: this machine does not tell them"
+    doubt: str | None = "the processors' registers: this machine does not report them"
 
 
 def general_registers(monitor: Monitor) -> GeneralRegisters:
-    """Those of every processor. MemoryUnavailable when the monitor does not tell."""
+    """The general registers of every processor. MemoryUnavailable when the monitor does not report them."""
     sections = _CPU.split(monitor.command("info registers -a"))[2::2]
     found = []
     for text in sections:
@@ -63,7 +63,7 @@ def general_registers(monitor: Monitor) -> GeneralRegisters:
 
 
 def processor_roots(monitor: Monitor) -> tuple[ProcessorRoot, ...]:
-    """What every processor of the machine has loaded."""
+    """The roots and control registers of every processor."""
     sections = _CPU.split(monitor.command("info registers -a"))
     found = []
     for number, text in zip(sections[1::2], sections[2::2], strict=True):
@@ -75,14 +75,14 @@ def processor_roots(monitor: Monitor) -> tuple[ProcessorRoot, ...]:
 
 
 def descriptor_registers(monitor: Monitor, cpu: int) -> DescriptorRegisters:
-    """The registers of processor number ``cpu`` (QEMU's numbering, from 0); MemoryUnavailable if it does not tell."""
+    """The registers of processor number ``cpu`` (QEMU's numbering, from 0); MemoryUnavailable if not reported."""
     sections = _CPU.split(monitor.command("info registers -a"))
     texts = dict(zip(map(int, sections[1::2]), sections[2::2], strict=True))
     text = texts.get(cpu, "")
     gdt, idt = (re.search(_TABLE.format(name=name), text, re.MULTILINE) for name in ("GDT", "IDT"))
     tr = re.search(_SEGMENT.format(name="TR"), text, re.MULTILINE)
     if gdt is None or idt is None or tr is None:
-        raise MemoryUnavailable(f"QEMU's monitor does not say where processor {cpu} has its tables (info registers -a)")
+        raise MemoryUnavailable(f"QEMU's monitor does not report the tables of processor {cpu} (info registers -a)")
     return DescriptorRegisters(
         gdt=_register(gdt[1], gdt[2]),
         idt=_register(idt[1], idt[2]),

@@ -1,4 +1,4 @@
-"""``gdbext open DUMP``: any command of gdbext over a dump, from a shell; without a dump those that need no memory."""
+"""``gdbext open DUMP``: any command of gdbext over a dump, from a shell; without a dump, those that need no memory."""
 
 import argparse
 import os
@@ -20,16 +20,16 @@ from gdbext.report.results import Judgement
 from gdbext.report.text import shows_unicode
 
 DESCRIPTION = """\
-Looks at a machine's memory in a file, without gdb and without the machine: an ELF core that QEMU's monitor wrote
-(`dump-guest-memory FILE`), or a raw image (`pmemsave`, or the file behind the guest's RAM) with a file of registers
-(what `info registers` prints will do; docs/memory.md has the other forms).
+Runs commands on a machine's memory in a file, without gdb and the machine: an ELF core written by QEMU's monitor
+(`dump-guest-memory FILE`), or a raw image (`pmemsave`, or the file that holds the guest's RAM) with a file of registers
+(the output of `info registers` is enough; docs/memory.md has the other forms).
 
-Without DUMP there is still the kernel's file: `memprofile check` tells whether every name in a profile resolves.
+Without DUMP it works on the kernel's file alone: `memprofile check` reports whether every name in a profile resolves.
 
-Commands follow `--`, several with another `--` between them; without any they are read from standard input, one a
+Commands follow `--`, with another `--` between commands; without any they are read from standard input, one per
 line. Addresses and numbers are expressions over the kernel's symbols (--elf) and registers ($cr3, $rip).
 
-Exit status: 0 when all went well, 1 when a command failed (the others still run), 2 when the dump cannot be opened,
+Exit status: 0 on success, 1 when a command failed (the others still run), 2 when the dump cannot be opened,
 3 when no command failed but a check (memcheck, vmcheck, pmmstat, heapcheck) had findings of severity error, or
 memprofile check found problems.
 """
@@ -46,7 +46,7 @@ FAILED, FOUND = 1, 3
 
 
 def main(words: Sequence[str]) -> int:
-    """Do what follows ``gdbext open`` on a command line; the exit status. A GdbextError when nothing can be opened."""
+    """Run the arguments that follow ``gdbext open``; the exit status. A GdbextError when nothing can be opened."""
     own, commands = _split(words)
     parser = argparse.ArgumentParser(
         prog="gdbext open",
@@ -58,25 +58,25 @@ def main(words: Sequence[str]) -> int:
     _add_arguments(parser)
     options = parser.parse_args(own)
     if options.dump is None and (options.elf is None or options.registers is not None):
-        parser.error("a DUMP is needed, or a kernel alone: --elf KERNEL")
+        parser.error("give a DUMP, or a kernel alone with --elf KERNEL")
     return run(options, commands)
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What comes before the first ``--``, and the command lines behind it."""
+    """What comes before the first ``--``, and the command lines after it."""
     at = list(words).index("--") if "--" in words else len(words)
     groups = groupby(words[at:], key=lambda word: word == "--")
     return list(words[:at]), [" ".join(group) for is_cut, group in groups if not is_cut]
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dump", type=Path, nargs="?", metavar="DUMP", help="an ELF core of QEMU's, or a raw image")
+    parser.add_argument("dump", type=Path, nargs="?", metavar="DUMP", help="an ELF core from QEMU, or a raw image")
     parser.add_argument("--elf", type=Path, metavar="KERNEL", help="the kernel's ELF file: its symbols and types")
     parser.add_argument("--profile", metavar="FILE", help="describes the kernel to gdbext")
-    parser.add_argument("--registers", type=Path, metavar="FILE", help="the processor's registers; they come first")
-    parser.add_argument("--processor", type=int, default=0, metavar="N", help="which one (default: %(default)s)")
+    parser.add_argument("--registers", type=Path, metavar="FILE", help="registers that override the dump's")
+    parser.add_argument("--processor", type=int, default=0, metavar="N", help="which processor (default: %(default)s)")
     parser.add_argument(
-        "--slide", type=_number, default=0, metavar="N", help="how far the kernel runs above its ELF file's addresses"
+        "--slide", type=_number, default=0, metavar="N", help="the kernel's address minus its ELF file's, in bytes"
     )
 
 
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace, commands: Sequence[str]) -> int:
 
 
 def _dump(options: argparse.Namespace) -> Dump:
-    """The dump, its doubts told."""
+    """The dump; its doubts are printed."""
     registers = read_registers(options.registers, options.processor) if options.registers else None
     dump = open_dump(options.dump, registers, options.processor)
     for doubt in dump.doubts:
@@ -103,7 +103,7 @@ def _dump(options: argparse.Namespace) -> Dump:
 
 
 def _typed() -> Iterator[str]:
-    """Lines from standard input, a person's with a prompt, until it ends or ``quit``."""
+    """Lines from standard input, with a prompt at a terminal, until it ends or ``quit``."""
     interactive = sys.stdin.isatty()
     while True:
         try:
@@ -136,7 +136,7 @@ def _run_all(opened: OpenDump, lines: Iterable[str]) -> int:
 
 
 def _answer(opened: OpenDump, line: str) -> tuple[str, int]:
-    """What a command prints (nothing when ``-output`` sends it elsewhere), and how many errors a check has found."""
+    """What a command prints (nothing when ``-output`` sends it elsewhere), and how many errors a check has reported."""
     name, _, rest = line.removeprefix("gdbext ").partition(" ")
     if name == "help":
         return _help(rest.strip()), 0
@@ -156,7 +156,7 @@ def _command(name: str) -> Command:
     for command in COMMANDS:
         if command.name == name:
             return command
-    raise UsageError(f"there is no command '{name}'; there are {', '.join(command.name for command in COMMANDS)}")
+    raise UsageError(f"there is no command '{name}'; use {', '.join(command.name for command in COMMANDS)}")
 
 
 def _help(name: str) -> str:
@@ -166,7 +166,7 @@ def _help(name: str) -> str:
 
 
 def _style(shown: bool) -> Style:
-    """How text goes to standard output: as wide as the terminal and coloured there, plain elsewhere."""
+    """The style of standard output: as wide as the terminal and coloured there, plain elsewhere."""
     if not (shown and sys.stdout.isatty()):
         return Style()
     columns = shutil.get_terminal_size().columns

@@ -1,4 +1,4 @@
-"""A dump with its kernel's symbols and profile, or these alone: what a session is to ask instead of gdb."""
+"""A dump with its kernel's symbols and profile, or these alone: what a session uses instead of gdb."""
 
 from pathlib import Path
 
@@ -16,14 +16,14 @@ from gdbext.session import Session
 from gdbext.symbols.elf import ElfSymbols
 from gdbext.units import WORD_MASK
 
-_OTHERS = "the registers and stacks of other processors than the one that was opened"
+_OTHERS = "the registers and stacks of the processors that were not opened"
 _NO_MACHINE = "there is no running machine, only its dump"
 
 
 class OpenDump:
-    """A dump that is being looked at, or without one a kernel's description.
+    """An open dump, or without a dump a kernel's description.
 
-    The profile that a person chooses is kept from one command to the next.
+    The profile that the user chooses is kept from one command to the next.
     """
 
     def __init__(self, dump: Dump | None, elf: Path | None, slide: int = 0) -> None:
@@ -43,13 +43,13 @@ class OpenDump:
 
     def _machine(self) -> Machine:
         if self._dump is None:
-            raise UsageError("there is no memory to look at: name a DUMP too")
+            raise UsageError("there is no memory to read: give a DUMP too")
         own = {name: value for name, value in self._dump.registers.values.items() if name in GENERAL}
         told = GeneralRegisters((own,), _OTHERS) if own else GeneralRegisters()
         return Machine(self._dump.memory, self._dump.cpu, _considered(self._dump), registers=lambda: told)
 
     def _evaluate(self, session: Session, text: str) -> int:
-        """An expression that a person has typed, as an unsigned 64-bit number."""
+        """An expression that the user typed, as an unsigned 64-bit number."""
         try:
             return compile_expression(text, self._names).evaluate(session.virtual) & WORD_MASK
         except ExpressionError as error:

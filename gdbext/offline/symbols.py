@@ -1,4 +1,4 @@
-"""The names that a person may use over a dump: the kernel's, if its ELF file is given, and the registers'."""
+"""The names that the user may use over a dump: the kernel's, if its ELF file is given, and the registers'."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ _ALIASES = {"$pc": "$rip", "$sp": "$rsp", "$fp": "$rbp", "$eflags": "$rflags"}
 
 
 class NoSymbols:
-    """A kernel whose ELF file nobody has given: no names, and of the types only C's own."""
+    """A kernel without an ELF file: no names, and only C's own types."""
 
     def find_symbol(self, name: str) -> Symbol | None:
         """None: there are no symbols."""
@@ -27,7 +27,7 @@ class NoSymbols:
         return Detail.NOTHING
 
     def nearest(self, name: str) -> tuple[str, ...]:
-        """Nothing is near."""
+        """Empty: there are no symbols."""
         return ()
 
     def remains(self, name: str) -> tuple[str, ...] | None:
@@ -35,7 +35,7 @@ class NoSymbols:
         return None
 
     def sections(self) -> tuple[Section, ...]:
-        """None are known."""
+        """Empty: no sections are known."""
         return ()
 
     def name_at(self, address: VirtAddr) -> tuple[str, int] | None:

@@ -56,7 +56,7 @@ class State:
     """What memory can be, and how it is drawn.
 
     The characters go from a little of a cell to the whole of it: ``pP``. Those of ``unicode``, if any, are for
-    terminals that show more than ASCII. A ``hole`` that would fill a line is said in words.
+    terminals that show more than ASCII. A ``hole`` that would fill a line is written as text.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Summary:
 
 
 def summary(stretches: Stretches, unit: int, width: int = 0) -> Summary:
-    """The numbers of what ``draw`` draws in a width."""
+    """The numbers of the map that ``draw`` makes in a width."""
     if stretches.start == stretches.end:
         return Summary(unit, {})
     cells = _cells(stretches, unit, width)

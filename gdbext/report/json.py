@@ -3,7 +3,7 @@
 A field's type says what it is: VirtAddr, PhysAddr and Word64 become hexadecimal strings, int and Pfn numbers,
 Rights of a single page an object. A field may carry another name in its metadata under ``json``.
 
-A map may have a million mappings, so what an annotation asks for is found out once, not once for each value.
+A map may have a million mappings, so what an annotation asks for is determined once, not once for each value.
 """
 
 import dataclasses
@@ -84,7 +84,7 @@ def _layout(kind: type) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, 
 
 @cache
 def _converter(annotation: Any) -> Converter:
-    """What makes JSON's own types of a value that stands in a place of this annotation."""
+    """What converts a value with this annotation to JSON's own types."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in _HEXADECIMAL:
         return hex
@@ -123,7 +123,7 @@ def _dict(convert: Converter, values: dict[Any, Any]) -> dict[str, object]:
 
 
 def _by_its_own_type(value: Any) -> object:
-    """A value whose annotation does not tell what it is."""
+    """A value whose annotation does not determine its form."""
     if value is None or (isinstance(value, _SCALARS) and not isinstance(value, Enum)):
         return value
     return value.value if isinstance(value, Enum) else _object(value)

@@ -17,7 +17,7 @@ SEVERITY_COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.
 
 
 def findings_text(result: PmmStats | Checked, style: Style) -> list[str]:
-    """The findings one by one, then what was and was not looked at."""
+    """The findings one by one, then what was and was not checked."""
     parts = [finding_text(finding, style) for finding in result.findings]
     parts.append(_verdict(result, style))
     reasons: dict[tuple[bool, str], list[str]] = {}
@@ -26,12 +26,12 @@ def findings_text(result: PmmStats | Checked, style: Style) -> list[str]:
     for (partly, why), rules in reasons.items():
         how = "checked in part" if partly else "not checked"
         parts.append(style.wrapped(f"{how}: {' '.join(rules)}: {why}", hanging=2))
-    parts += [style.wrapped(f"left out: {problem}", hanging=2) for problem in result.problems]
+    parts += [style.wrapped(f"skipped: {problem}", hanging=2) for problem in result.problems]
     return parts
 
 
 def _verdict(result: PmmStats | Checked, style: Style) -> str:
-    """One line: how much was found, in how much. Only what was looked at as a whole is called clean."""
+    """One line: how many findings, from which rules. Only what was checked completely is called clean."""
     if not result.checked:
         return style.paint("no rule was checked", "yellow")
     rules = f"{count(len(result.checked), 'rule')} checked ({' '.join(result.checked)})"
@@ -39,7 +39,7 @@ def _verdict(result: PmmStats | Checked, style: Style) -> str:
     if result.findings:
         begin, colour = f"{count(len(result.findings), 'finding')}; ", "red"
     elif result.problems or any(skip.partly for skip in result.skipped):
-        begin, colour = "no findings, but not everything was looked at; ", "yellow"
+        begin, colour = "no findings, but not everything was checked; ", "yellow"
     return style.paint(style.wrapped(begin + rules, hanging=2), colour)
 
 
@@ -56,7 +56,7 @@ def finding_text(finding: Finding, style: Style) -> str:
 
 
 def counters_text(counters: Sequence[CounterStat], style: Style) -> str:
-    """Each counter beside the same number counted."""
+    """Each counter next to the counted value."""
     rows = [(c.name, c.value, *_agreement(c.value, c.counted, style)) for c in counters]
     return table(rows, ("counter", "kernel says", "counted", ""), style, right=("kernel says", "counted"))
 
@@ -135,7 +135,7 @@ def _zones(manager: PmmStat, style: Style) -> str:
 
 
 def _parts(parts: Sequence[PartStat], style: Style) -> str:
-    """Regions, lists or orders: what is in each, and the kernel's own count beside it."""
+    """Regions, lists or orders: what is in each, and the kernel's own count next to it."""
     kind, said = parts[0].kind, any(part.said is not None for part in parts)
     blocks = {"region": "runs", "order": "blocks"}.get(kind, "nodes")
     headers = [kind, "free frames", blocks]
@@ -195,7 +195,7 @@ def _pmm_dump(manager: PmmDump | Unread, style: Style) -> str:
         manager.kind, ("bit", "word at")
     )
     headers = ("start", "end", "frames", "state", what, where)
-    parts.append(table(rows, headers, style, ("frames", what), Narrow(((what,),))) if rows else "no frames there")
+    parts.append(table(rows, headers, style, ("frames", what), Narrow(((what,),))) if rows else "no frames in range")
     return "\n".join(parts)
 
 
@@ -228,12 +228,12 @@ def _list_dump(found: ListDump, style: Style) -> str:
         headers = ("place", "start", "end", "frames", "", "first node")
         lines.append(table(rows, headers, style, ("place", "frames"), Narrow((("first node",),))))
     if found.broken is not None:
-        lines.append(incomplete(f"the list is broken there: {found.broken} (pmmstat says where)", style))
+        lines.append(incomplete(f"the list is broken here: {found.broken}; run pmmstat to see where", style))
     return "\n".join(lines)
 
 
 def incomplete(why: str, style: Style) -> str:
-    """A line that warns that not everything is told."""
+    """A line that warns that the output is incomplete."""
     return style.paint(style.wrapped(why, hanging=2), "red")
 
 
@@ -273,7 +273,7 @@ def _(result: ProfileReport, style: Style) -> str:
         parts.append(table(rows, ("layer", "name", "kind", "serves", "described at"), style, narrow=PROSE))
     parts += [style.wrapped(f"not known: {unread}", hanging=2) for unread in result.unread]
     parts += [style.paint(style.wrapped(problem, hanging=2), "red") for problem in result.problems]
-    good = "every name in it resolves"
+    good = "every name in the profile resolves"
     parts.append(
         style.paint(count(len(result.problems), "problem"), "red") if result.problems else style.paint(good, "green")
     )

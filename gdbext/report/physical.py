@@ -44,7 +44,7 @@ def _(result: PmmMap, style: Style) -> str:
 
 def _frame_map(frames: FrameMap, managers: str, style: Style) -> Iterator[str]:
     if not frames.pieces:
-        yield f"{managers}: no RAM there, and no frame that is free"
+        yield f"{managers}: no RAM and no free frame in this range"
         return
     yield style.wrapped(f"{managers}: physical memory from {_span(frames.start, frames.end)}", hanging=2)
     numbers = {held: number for number, held in enumerate(STATES)}
@@ -61,7 +61,7 @@ def _frame_map(frames: FrameMap, managers: str, style: Style) -> Iterator[str]:
 
 def _left_out(reasons: tuple[str, ...], style: Style) -> Iterator[str]:
     for why in reasons:
-        yield style.wrapped(f"left out: {why}", hanging=2)
+        yield style.wrapped(f"skipped: {why}", hanging=2)
 
 
 def _span(start: int, end: int) -> str:
@@ -80,14 +80,14 @@ def _(result: Frame, style: Style) -> str:
     if result.found is not None:
         parts.append(render(replace(result.found, tables=()), style))
         if result.mapping_count > len(result.found.reaches):
-            parts.append(f"these are the first of {result.mapping_count} mappings")
+            parts.append(f"only the first {len(result.found.reaches)} of {result.mapping_count} mappings are shown")
     parts += _left_out(result.left_out, style)
     parts += _content(bytes.fromhex(result.content)) if result.content is not None else []
     return "\n".join(parts)
 
 
 def _facts(frame: Frame) -> Iterator[tuple[str, str]]:
-    """What is known beside the mappings, each with a word for what it is."""
+    """What is known besides the mappings, each with a label."""
     for origin in frame.boot:
         yield "boot", _origin(origin)
     for manager in frame.managers:
@@ -111,9 +111,9 @@ def _origin(origin: Origin) -> str:
 
 
 def _record(record: FrameRecord) -> Iterator[str]:
-    """What a manager says of the frame, and of those around it."""
+    """What a manager records about the frame and those around it."""
     if record.start is None or record.end is None:
-        yield f"{record.state}: it has no state for this frame"
+        yield f"{record.state}: it records no state for this frame"
         return
     order = f", in a block of order {record.order}" if record.order is not None else ""
     yield f"{record.state}: {record.record}{order}"
@@ -134,10 +134,10 @@ def _place(place: ListPlace) -> str:
 def _table_use(use: TableUse) -> str:
     what = f"of level {use.level} in {use.space}, for {hex_address(use.start)}"
     if not use.entries:
-        return f"the root, {what} and on"
+        return f"the root, {what} and up"
     names = " ".join(map(hex_address, use.entries))
     more = f" and {use.entry_count - len(use.entries)} more" if use.entry_count > len(use.entries) else ""
-    return f"{what}, named by the {'entry' if use.entry_count == 1 else 'entries'} at {names}{more}"
+    return f"{what}, referenced by the {'entry' if use.entry_count == 1 else 'entries'} at {names}{more}"
 
 
 def _content(content: bytes) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""One line on a terminal that says how far a command is: from its second second on, and wiped in the end."""
+"""One line on a terminal that shows a command's progress: after its first second, and erased at its end."""
 
 import os
 import time
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from gdbext.progress import shown_by
 
 PATIENCE = 1.0
-"""Seconds for which nothing is said."""
+"""Seconds before anything is shown."""
 _PAUSE = 0.2
 """Seconds between two changes of the line."""
 _STDERR = 2
 
 
 class ProgressLine:
-    """The line. ``write`` takes text for a terminal, ``clock`` tells seconds."""
+    """The line. ``write`` takes text for a terminal, ``clock`` returns seconds."""
 
     def __init__(self, name: str, write: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
@@ -25,18 +25,18 @@ class ProgressLine:
         self._width = 0
 
     def show(self, what: str, done: int, total: int) -> None:
-        """Put the line there anew, if it is time."""
+        """Write the line again, if it is time."""
         now = self._clock()
         if now < self._next:
             return
         self._next = now + _PAUSE
-        far = f"{done * 100 // total}%" if done <= total else str(done)  # nobody knows how long a broken list is
-        line = f"{self._name}: {what}, {far} (Ctrl-C stops it)"
-        self._write("\r" + line.ljust(self._width))  # no escape sequences: terminals that know none show it too
+        far = f"{done * 100 // total}%" if done <= total else str(done)  # a broken list has no known length
+        line = f"{self._name}: {what}, {far} (Ctrl-C to stop)"
+        self._write("\r" + line.ljust(self._width))  # no escape sequences, so that it works on every terminal
         self._width = len(line)
 
     def wipe(self) -> None:
-        """Take the line away."""
+        """Erase the line."""
         if self._width:
             self._write("\r" + " " * self._width + "\r")
             self._width = 0
@@ -44,7 +44,7 @@ class ProgressLine:
 
 @contextmanager
 def progress_line(name: str, *, wanted: bool = True) -> Iterator[None]:
-    """Within the block progress is shown on standard error, where that is a terminal that can (and ``wanted``)."""
+    """Within the block progress is shown on standard error, if that is a terminal that supports it (and ``wanted``)."""
     if not wanted or not os.isatty(_STDERR) or os.environ.get("TERM", "dumb") == "dumb":
         yield
         return

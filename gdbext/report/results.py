@@ -1,4 +1,4 @@
-"""Results that are made of several managers' answers, as the commands hand them to the reports."""
+"""Results that combine several managers' results, as the commands hand them to the reports."""
 
 from dataclasses import dataclass
 
@@ -14,16 +14,16 @@ from gdbext.units import VirtAddr
 
 
 class Judgement:
-    """A result that says how much is wrong."""
+    """A result that counts what is wrong."""
 
     @property
     def found(self) -> int:
-        """How many things were found, sure or not."""
+        """How many findings there are, certain or not."""
         raise NotImplementedError
 
     @property
     def errors(self) -> int:
-        """How many of them are surely wrong."""
+        """How many of them are certainly errors."""
         raise NotImplementedError
 
 
@@ -45,7 +45,7 @@ class WithFindings(Judgement):
 
 @dataclass(frozen=True)
 class PmmStats(WithFindings):
-    """The figures of all physical managers, and what their rules find."""
+    """The figures of all physical managers, and the findings of their rules."""
 
     managers: tuple[PmmStat | Unread, ...]
     findings: tuple[Finding, ...]
@@ -63,9 +63,9 @@ class PmmDumps:
 
 @dataclass(frozen=True)
 class PmmMap:
-    """Physical memory as the physical managers of these names have it; ``unread`` are those that cannot be read.
+    """Physical memory as recorded by the named physical managers; ``unread`` are those that cannot be read.
 
-    ``map`` is None when there is no manager to go by.
+    ``map`` is None when no manager can be read.
     """
 
     managers: tuple[str, ...]
@@ -98,7 +98,7 @@ class HeapMaps:
 class ChunksFound:
     """The chunks that hold an address: none, or one, or two where a heap rests on another.
 
-    ``around`` are the heaps that have it in a segment, ``unread`` those that could not be asked.
+    ``around`` are the heaps that have it in a segment, ``unread`` those that could not be read.
     """
 
     address: VirtAddr
@@ -109,9 +109,9 @@ class ChunksFound:
 
 @dataclass(frozen=True)
 class Checked(WithFindings):
-    """What a set of rules finds. ``problems`` says what was not looked at as a whole, ``heaps`` what was looked at.
+    """The findings of a set of rules. ``problems`` lists what was not checked completely, ``heaps`` what was.
 
-    ``leaks`` is None where no search for leaks was asked for.
+    ``leaks`` is None where no search for leaks was requested.
     """
 
     findings: tuple[Finding, ...]
@@ -124,10 +124,10 @@ class Checked(WithFindings):
 
 @dataclass(frozen=True)
 class ManagerLine:
-    """A manager that a profile describes: its layer (pmm, heap), name, kind, and the place in the file.
+    """A manager that a profile describes: its layer (pmm, heap), name, kind, and where in the file.
 
-    The layer ``frames`` is what tells who has frames: kinds records, dma, held.
-    ``serves`` says whether it is the one in use, None when that cannot be told.
+    The layer ``frames`` has what records the owners of frames: kinds records, dma, held.
+    ``serves`` says whether it is the one in use, None when that is unknown.
     """
 
     layer: str
@@ -141,7 +141,7 @@ class ManagerLine:
 class ProfileReport:
     """The profile in use. ``direct_map`` is its value in the machine, None when there is none or it cannot be read.
 
-    ``unread`` says what needs the machine's memory and is therefore left out, and why.
+    ``unread`` lists what needs the machine's memory and is therefore omitted, and why.
     """
 
     title: str

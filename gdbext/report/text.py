@@ -31,7 +31,7 @@ class Style:
     unicode: bool = False
 
     def wrapped(self, text: str, indent: int = 0, hanging: int = 0) -> str:
-        """Prose moved right by ``indent`` and broken at the width; further lines stand ``hanging`` columns deeper."""
+        """Prose moved right by ``indent`` and broken at the width; further lines have ``hanging`` columns more."""
         lead = " " * indent
         if not self.width:
             return lead + text
@@ -67,7 +67,7 @@ def render(result: object, style: Style) -> str:
 class Narrow:
     """How a table fits a terminal that is too narrow for it: every row stays on its line.
 
-    ``without`` names columns to leave out: one group after the other is tried until the rest fits. ``least`` is what
+    ``without`` names columns to omit: one group after the other is tried until the rest fits. ``least`` is what
     the last column needs to be of use; what is longer is cut there, or, if it is ``prose``, goes on below itself.
     """
 
@@ -106,7 +106,7 @@ def table(
 _GAP = "  "
 _COLOUR = re.compile("\033\\[[0-9]+m")
 _MANY = 2000
-"""Rows from which on tabulate, which looks at every cell many times, takes seconds."""
+"""From this many rows on tabulate, which examines every cell many times, takes seconds."""
 
 
 def _shown(cell: str) -> int:

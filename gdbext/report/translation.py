@@ -14,7 +14,7 @@ from gdbext.x86.walk import Outcome, Step, Walk
 
 LEVEL_NAMES = {1: "PT", 2: "PD", 3: "PDPT", 4: "PML4", 5: "PML5"}
 
-# What a narrow terminal is spared first is what other columns tell: a size by start and end, a table by its entry.
+# A narrow terminal first loses what other columns imply: a size by start and end, a table by its entry.
 STEPS = Narrow((("table",), ("table", "entry at")), least=24)
 MAPPINGS = Narrow(
     (
@@ -74,22 +74,22 @@ def _(result: SpaceMap, style: Style) -> str:
         rows = (_mapping_row(mapping) for mapping in counted("listing mappings", result.mappings))
         parts.append(table(rows, headers, style, ("size", "page"), MAPPINGS))
     elif result.pages:
-        parts.append("none of them is wanted")
+        parts.append("no mapping matches the filter")
     for alias in result.aliases:
         copies = f"{alias.count} x " if alias.count > 1 else ""
         line = (
-            f"{hex_address(alias.start)} and on: {copies}{human_size(alias.span)} repeat {hex_address(alias.same_as)}"
+            f"from {hex_address(alias.start)}: {copies}{human_size(alias.span)} repeat {hex_address(alias.same_as)}"
             f" (level-{alias.level} table {hex_address(alias.table)})"
         )
         parts.append(style.wrapped(line, hanging=2))
     for problem in result.problems:
-        where = hex_address(problem.entry_address) if problem.entry_address is not None else "the root's name"
+        where = f"entry at {hex_address(problem.entry_address)}" if problem.entry_address is not None else "the root"
         line = (
-            f"{problem.kind}: {hex_address(problem.address)}, level-{problem.level} entry at {where}"
+            f"{problem.kind}: {hex_address(problem.address)}, level-{problem.level} {where}"
             f" = {problem.value:#x}: {problem.detail}"
         )
         if problem.kind == "unreadable":
-            line = f"unreadable: {hex_address(problem.address)}, named by {where}: {problem.detail}"
+            line = f"unreadable: {hex_address(problem.address)}, {where}: {problem.detail}"
         parts.append(style.paint(style.wrapped(line, hanging=2), "red"))
     if result.problem_count > len(result.problems):
         parts.append(f"and {result.problem_count - len(result.problems)} more such entries")
@@ -161,7 +161,7 @@ def _(result: SpaceTree, style: Style) -> str:
     parts = [f"{result.mode} paging, root {LEVEL_NAMES[result.levels]} {hex_address(result.root)}"]
     parts += [style.wrapped(_branch(b), 2 * (result.levels - b.level + 1), 4) for b in result.branches]
     if not result.complete:
-        parts.append("... the tree goes on: narrow it with -range")
+        parts.append("... more branches follow: narrow the tree with -range")
     return "\n".join(parts)
 
 
@@ -203,7 +203,7 @@ def _(result: Found, style: Style) -> str:
         line = f"{hex_address(repeat.same_as)}: {copies} {hex_address(repeat.start)} ({repeat.space})"
         parts.append(style.wrapped(line, hanging=2))
     if result.differing:
-        parts.append(style.paint("the rights differ", "yellow"))
+        parts.append(style.paint("the mappings differ in rights or memory type", "yellow"))
     parts += [f"it is a page table of {space}" for space in result.tables]
     return "\n".join(parts)
 
@@ -255,5 +255,5 @@ def _tables(tables: DescriptorTables, style: Style) -> list[str]:
         parts.append(f"TSS {hex_address(tables.tss.address)}, selector {tables.tr:#x}, limit {tables.tss.limit:#x}")
         stacks = [(f"RSP{i}", hex_address(rsp)) for i, rsp in enumerate(tables.tss.rsp) if rsp]
         stacks += [(f"IST{i}", hex_address(ist)) for i, ist in enumerate(tables.tss.ist, 1) if ist]
-        parts.append(table(stacks, ("stack", "top"), style) if stacks else "no stacks in it")
+        parts.append(table(stacks, ("stack", "top"), style) if stacks else "the TSS has no stacks")
     return parts + [style.wrapped(f"cannot be read: {problem}", hanging=2) for problem in tables.problems]

@@ -1,6 +1,6 @@
 """Where each name of the kernel is described: one quick pass over all of .debug_info.
 
-pyelftools decodes an entry in some thirty microseconds, which is fine for the entries that somebody asks about and
+pyelftools decodes an entry in some thirty microseconds, which is fine for the entries that are looked up and
 too slow for all of them. So this pass turns each abbreviation into a short program that knows how to step over an
 entry, and remembers for each name only where its entry is. Everything else is left to pyelftools.
 """
@@ -73,12 +73,12 @@ _WANTED = {
     "DW_AT_sibling": _SIBLING,
 }
 _Reader = Callable[[bytes, int], tuple[Any, int]]
-"""Reads one attribute at a position: its value (or None when nobody wants it), and the position after it."""
+"""Reads one attribute at a position: its value (or None when it is not needed), and the position after it."""
 
 
 @contextmanager
 def told_if_damaged() -> Iterator[None]:
-    """What pyelftools, or this module, stumbles over in a damaged file becomes one DescriptionError."""
+    """Turn what pyelftools, or this module, raises on a damaged file into one DescriptionError."""
     try:
         yield
     except (DWARFError, ELFError, LookupError, ValueError, OverflowError, AssertionError, RecursionError) as error:
@@ -117,7 +117,7 @@ class Index:
         return at >= 0 and self.c_units[at][1]
 
     def settle(self) -> None:
-        """Give the entries that name themselves only through another entry that one's name."""
+        """Give each entry that is named only through another entry the name of that entry."""
         for entry, origin, linkage in self.pending:
             name = self.qualified.get(origin)
             if name is None:
@@ -131,7 +131,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How to step over the entries of one abbreviation, and what to note on the way."""
+    """How to step over the entries of one abbreviation, and what to record on the way."""
 
     tag: str
     has_children: bool
@@ -360,7 +360,7 @@ class _UnitScanner:
             return self._reference_reader(form, width)
         found = self._indirect if form == "DW_FORM_indirect" else _SKIPPERS.get(form)
         if found is None:
-            raise DescriptionError(f"the debug information uses {form}, which is not understood")
+            raise DescriptionError(f"the debug information uses {form}, which is not supported")
         return found
 
     def _indirect(self, data: bytes, at: int) -> tuple[None, int]:
@@ -402,7 +402,7 @@ class _UnitScanner:
 
 
 def build_index(dwarf: DWARFInfo) -> Index:
-    """Index all of the debug information; DescriptionError if it uses a form that nobody here understands."""
+    """Index all of the debug information; DescriptionError if it uses an unsupported form."""
     index = Index()
     sections = _Sections(
         _section(dwarf.debug_info_sec),

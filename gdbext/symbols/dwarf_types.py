@@ -1,4 +1,4 @@
-"""From DWARF entries to types: what an entry of .debug_info says about the layout of a C or C++ type."""
+"""From DWARF entries to types: the layout of a C or C++ type from an entry of .debug_info."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class TypeReader:
         return tuple(member for member in found if member)
 
     def _field(self, member: DIE) -> Field | None:
-        """One member; None for a static member and a virtual base, which are not at a place in the object."""
+        """One member; None for a static member and a virtual base, which have no fixed offset in the object."""
         if "DW_AT_external" in member.attributes or "DW_AT_declaration" in member.attributes:
             return None
         if "DW_AT_virtuality" in member.attributes:
@@ -129,7 +129,7 @@ class TypeReader:
 
 
 def referenced(entry: DIE, attribute: str) -> DIE:
-    """The entry that an attribute refers to; ValueError when that is no reference, or one into another file."""
+    """The entry that an attribute refers to; ValueError when it is not a reference, or refers to another file."""
     form = str(entry.attributes[attribute].form)
     if not form.startswith("DW_FORM_ref"):
         raise ValueError(f"{attribute} is {form}, not a reference")

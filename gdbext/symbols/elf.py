@@ -1,6 +1,6 @@
-"""The kernel's symbols from its ELF file, through pyelftools: for use outside gdb, and where gdb has none.
+"""The kernel's symbols from its ELF file, through pyelftools: for use outside gdb, and where gdb has no symbols.
 
-Opening reads the section headers. The symbol table and the debug information are read when first asked for.
+Opening reads the section headers. The symbol table and the debug information are read on first use.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class _SymbolTable:
 class ElfSymbols:
     """The symbols of one ELF file, all addresses moved up by ``slide`` bytes.
 
-    A stripped file is no error: it has no names and no types. DescriptionError when the file cannot be read, is not
-    ELF, or turns out to be damaged when it is asked.
+    A stripped file is not an error: it has no names and no types. DescriptionError when the file cannot be read, is not
+    ELF, or turns out to be damaged on a lookup.
     """
 
     def __init__(self, path: str | Path, slide: int = 0) -> None:
@@ -99,21 +99,21 @@ class ElfSymbols:
 
     @told_if_damaged()
     def detail(self) -> Detail:
-        """How much the file tells: debug information, or a symbol table alone, or nothing."""
+        """How much the file has: debug information, or a symbol table alone, or nothing."""
         if any(self._elf.get_section_by_name(name) for name in _DEBUG_INFO):
             return Detail.TYPES
         return Detail.NAMES if self._table.names else Detail.NOTHING
 
     @told_if_damaged()
     def nearest(self, name: str) -> tuple[str, ...]:
-        """At most three names of symbols that a person may have meant."""
+        """At most three names of symbols that the user may have meant."""
         # With a dot in it a name is the compiler's own: a variable inside a function (names.1), a part of one (f.cold).
         linked = (n for n in self._table.by_name if not n.startswith("_Z") and "." not in n)
         return nearest_names(name, [*self._index.objects, *linked])
 
     @told_if_damaged()
     def remains(self, name: str) -> tuple[str, ...] | None:
-        """The pieces of a variable that the compiler took apart; none if it is gone, None if it never was."""
+        """The pieces of a variable that the compiler split; empty if it was removed, None if it never existed."""
         if all(entry.declaration for entry in self._index.objects.get(name, ())):
             return None
         pieces = ((piece, _PIECE.fullmatch(piece)) for piece in self._table.by_name)
@@ -181,7 +181,7 @@ class ElfSymbols:
         return [entry for entry in entries if not self._index.is_c(entry.offset)]
 
     def _described(self, name: str, entry: Entry, die: DIE) -> Symbol | None:
-        """What the debug information says; None when the name has neither a value nor a place there."""
+        """What the debug information records; None when the name has neither a value nor an address there."""
         if entry.tag == "DW_TAG_enumerator":
             return Symbol(name, None, die.attributes["DW_AT_const_value"].value, self._types.type_at(entry.parent))
         if entry.tag == "DW_TAG_subprogram":
@@ -212,7 +212,7 @@ class ElfSymbols:
         )
 
     def _location(self, die: DIE) -> int | None:
-        """The fixed address of a variable; None when it has no place, or not always the same."""
+        """The fixed address of a variable; None when it has no address, or not always the same."""
         location = die.attributes.get("DW_AT_location")
         if location is None or not isinstance(location.value, list):
             return None
@@ -275,9 +275,9 @@ class ElfSymbols:
 
 
 def unmangled(name: str) -> str:
-    """The C++ name behind a mangled one, for plain names in namespaces and classes (Itanium ABI, 5.1).
+    """The C++ name of a mangled name, for plain names in namespaces and classes (Itanium ABI, 5.1).
 
-    It is for file-static variables, whose mangled names the debug information leaves out; others come back as they are.
+    It is for file-static variables, whose mangled names the debug information omits; others are returned unchanged.
     """
     found = _MANGLED.match(name)
     if found is None:

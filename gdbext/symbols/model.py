@@ -1,4 +1,4 @@
-"""What gdbext needs to know of a kernel's names and types, whoever has read them: gdb, or pyelftools."""
+"""What gdbext needs of a kernel's names and types, whether gdb or pyelftools reads them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Field:
 
 
 class Type:
-    """A C or C++ type, typedefs and qualifiers stripped. What it refers to is resolved when asked for.
+    """A C or C++ type, typedefs and qualifiers stripped. What it refers to is resolved on first use.
 
     ``size`` is in bytes (0 for void, functions and incomplete types); ``count`` is an array's number of
     elements, None when it is open or zero. ``name`` is as a C programmer writes it (``struct page *``; an
@@ -93,7 +93,7 @@ class Type:
 class Symbol:
     """A name of the kernel: a variable or function at ``address``, or a constant with a ``value``.
 
-    Exactly one of the two is not None. ``type`` is None for names that only a linker or assembler knows.
+    Exactly one of the two is not None. ``type`` is None for names that only a linker or assembler defines.
     """
 
     name: str
@@ -114,7 +114,7 @@ class Section:
 
 
 class Detail(Enum):
-    """How much the symbols of a kernel tell."""
+    """How much the symbols of a kernel contain."""
 
     NOTHING = "no symbols"
     NAMES = "names and addresses, no types"
@@ -134,15 +134,15 @@ class Symbols(Protocol):
         """A type by its C name: ``struct page``, ``uint64_t``, ``unsigned long``, ``struct page *``."""
 
     def detail(self) -> Detail:
-        """How much is known at all: asked when something is missing, to say why. May be slow."""
+        """How much is known at all: used to explain why something is missing. May be slow."""
 
     def nearest(self, name: str) -> tuple[str, ...]:
-        """At most three names of symbols that a person may have meant, none that only the compiler uses."""
+        """At most three names of symbols that the user may have meant, none that only the compiler uses."""
 
     def remains(self, name: str) -> tuple[str, ...] | None:
-        """What the compiler has left of a variable or function that has no place any more: the names of its pieces.
+        """What the compiler has left of a variable or function without an address: the names of its pieces.
 
-        There are none when it is gone altogether. None when the kernel's source has no such name either.
+        Empty when it was removed. None when the kernel's source has no such name either.
         """
 
     def sections(self) -> tuple[Section, ...]:
@@ -161,7 +161,7 @@ def symbol_named(symbols: Symbols, name: str) -> Symbol:
 
 
 def nearest_names(name: str, candidates: Iterable[str]) -> tuple[str, ...]:
-    """At most three of the candidates that a person may have meant by ``name``, the likeliest first."""
+    """At most three of the candidates that the user may have meant by ``name``, the likeliest first."""
     folded: dict[str, str] = {}
     for candidate in candidates:
         folded.setdefault(candidate.casefold(), candidate)
@@ -169,5 +169,5 @@ def nearest_names(name: str, candidates: Iterable[str]) -> tuple[str, ...]:
 
 
 def first_placed(found: Iterable[Symbol]) -> Symbol | None:
-    """Of several symbols of one name, the one at the lowest address; constants come last. None of none."""
+    """Of several symbols with one name, the one at the lowest address; constants come last. None if there are none."""
     return min(found, key=lambda symbol: (symbol.address is None, symbol.address or symbol.value or 0), default=None)

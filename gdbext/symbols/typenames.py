@@ -1,7 +1,7 @@
 """How C spells types: one spelling for each base type, and the types that are built from a name (``struct page *[4]``).
 
 Compilers name the same type differently (``long unsigned int``, ``unsigned long``), and a kernel's debug
-information lists only what the kernel uses; so the base types of the x86-64 psABI stand here.
+information lists only what the kernel uses; so the base types of the x86-64 psABI are listed here.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def base_spelling(name: str) -> str | None:
 
 
 def pointer_to(target: Callable[[], Type], name: str, size: int = POINTER_SIZE) -> Type:
-    """The type of pointers to ``target``, whose name is ``name``; the target is resolved when asked for.
+    """The type of pointers to ``target``, whose name is ``name``; the target is resolved on first use.
 
     ``size`` is how many bytes one takes in memory: 4 in a 32-bit kernel.
     """
@@ -122,7 +122,7 @@ def array_of(element: Type, count: int | None) -> Type:
 
 
 def split_type_name(text: str) -> tuple[str, int, tuple[int, ...]] | None:
-    """Take a type's name apart: its base, the number of stars, the array bounds. None if it is not such a name."""
+    """Parse a type's name: its base, the number of stars, the array bounds. None if it is not such a name."""
     words, stars, bounds, at = [], 0, [], 0
     while text[at:].strip():
         match = _TOKEN.match(text, at)
@@ -142,7 +142,7 @@ def split_type_name(text: str) -> tuple[str, int, tuple[int, ...]] | None:
 
 
 def resolve_type_name(text: str, find_base: Callable[[str], Type | None]) -> Type | None:
-    """The type that ``text`` names; ``find_base`` knows the kernel's structs, unions, enums and typedefs."""
+    """The type that ``text`` names; ``find_base`` resolves the kernel's structs, unions, enums and typedefs."""
     parts = split_type_name(text)
     if parts is None:
         return None

@@ -1,4 +1,4 @@
-"""Symbols that are others with something added: what a class does not say anew is as of those that it wraps."""
+"""Symbols that add something to others: what a class does not override is delegated to those that it wraps."""
 
 from functools import cache
 
@@ -21,7 +21,7 @@ class WrappedSymbols:
         return self._symbols.find_type(name)
 
     def detail(self) -> Detail:
-        """How much is known of the kernel's symbols."""
+        """How much the kernel's symbols contain."""
         return self._symbols.detail()
 
     def nearest(self, name: str) -> tuple[str, ...]:
@@ -42,7 +42,7 @@ class WrappedSymbols:
 
 
 class RememberedSymbols(WrappedSymbols):
-    """The same, for as long as they stay what they are: each name is looked up once, and is one object then."""
+    """The same symbols, cached while they do not change: each name is looked up once and yields one object."""
 
     def __init__(self, symbols: Symbols) -> None:
         super().__init__(symbols)

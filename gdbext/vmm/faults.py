@@ -18,16 +18,16 @@ def last_fault(
     exception: BoundException | None,
     tables: Callable[[], DescriptorTables],
 ) -> tuple[VirtAddr, Report]:
-    """The address of the last page fault and what else is known of it. ``tables`` is asked only if it is needed."""
+    """The address of the last page fault and what else is known of it. ``tables`` is called only if needed."""
     for found in (_recorded(cpu, memory, exception), _at_handler(cpu, memory, tables)):
         if found is not None:
             return found
-    unset = " (0: perhaps there was none yet)" if not cpu.cr2 else ""
-    return cpu.cr2, Report(None, None, fetch=False, source=f"CR2{unset}; nothing tells the error code")
+    unset = " (0: possibly no fault yet)" if not cpu.cr2 else ""
+    return cpu.cr2, Report(None, None, fetch=False, source=f"CR2{unset}; the error code is not recorded")
 
 
 def _recorded(cpu: CpuState, memory: VirtualMemory, exception: BoundException | None) -> tuple[VirtAddr, Report] | None:
-    """What the kernel keeps of the exception that it handles, if that is a page fault."""
+    """The kernel's own record of the exception that it is handling, if that is a page fault."""
     if exception is None:
         return None
     try:
@@ -38,14 +38,14 @@ def _recorded(cpu: CpuState, memory: VirtualMemory, exception: BoundException | 
         flags = exception.flags.evaluate(memory) if exception.flags else None
         fetch = exception.rip is not None and exception.rip.evaluate(memory) == address
     except MemoryUnavailable:
-        return None  # the kernel's own record is torn: look elsewhere
+        return None  # the kernel's own record cannot be read: try elsewhere
     return address, Report(code, flags, fetch, f"the kernel's own record ({exception.error_code.text})")
 
 
 def _at_handler(
     cpu: CpuState, memory: VirtualMemory, tables: Callable[[], DescriptorTables]
 ) -> tuple[VirtAddr, Report] | None:
-    """What the processor has just pushed, if the guest stands at the first instruction of its handler."""
+    """What the processor has just pushed, if the guest is stopped at the first instruction of its handler."""
     if not cpu.long_mode or cpu.rsp is None:
         return None
     try:
@@ -55,5 +55,5 @@ def _at_handler(
         # Error code, RIP, CS, RFLAGS, ... from the top of the stack on (SDM vol. 3A, figure 6-9).
         code, rip, _, flags = struct.unpack("<4Q", memory.read(cpu.rsp, 32))
     except MemoryUnavailable:
-        return None  # nobody tells where the IDT is, or the stack cannot be read
+        return None  # the IDT's address is unknown, or the stack cannot be read
     return cpu.cr2, Report(code, flags, rip == cpu.cr2, "CR2 and the handler's stack, at its first instruction")

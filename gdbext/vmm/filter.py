@@ -1,4 +1,4 @@
-"""The words by which a map is narrowed: all of them must hold, ``!`` before one turns it round."""
+"""The words that filter a map: all of them must hold, and ``!`` before a word negates it."""
 
 from collections.abc import Callable
 
@@ -14,10 +14,10 @@ _SIZES = {"4k": 1 << 12, "2m": 1 << 21, "4m": 1 << 22, "1g": 1 << 30}
 
 
 def parse_filter(text: str, cpu: CpuState) -> Wanted:
-    """A test of attributes from words such as ``w x !user``; UsageError names the words that there are."""
+    """A test of attributes from words such as ``w x !user``; UsageError lists the valid words."""
     tests = [_word(word, cpu) for word in text.replace(",", " ").split()]
     if not tests:
-        raise UsageError(f"-filter needs words: {', '.join(WORDS)}, each perhaps with ! before it")
+        raise UsageError(f"-filter needs at least one word of {', '.join(WORDS)}; put ! before a word to negate it")
     return lambda attributes: all(test(attributes) for test in tests)
 
 
@@ -27,7 +27,8 @@ def _word(text: str, cpu: CpuState) -> Wanted:
         plain = _word(word[1:], cpu)
         return lambda attributes: not plain(attributes)
     if word not in WORDS:
-        raise UsageError(f"-filter knows no word '{text}'; it knows {', '.join(WORDS)}, each perhaps with ! before it")
+        words = ", ".join(WORDS)
+        raise UsageError(f"-filter has no word '{text}'; use {words}, with ! before a word to negate it")
     if word in _SIZES:
         return lambda attributes: attributes.page_size == _SIZES[word]
     if word == "global":

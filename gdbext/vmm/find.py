@@ -33,7 +33,7 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Found:
-    """What reaches ``size`` bytes from ``physical``. ``differing`` says that the rights are not the same everywhere.
+    """What reaches ``size`` bytes from ``physical``. ``differing``: the rights are not the same everywhere.
 
     ``is_ram`` is False where there is no RAM at the address, ``tables`` names the spaces that use it as a page table.
     """
@@ -92,7 +92,7 @@ def _cut(space: AddressSpace, cpu: CpuState, names: Names, physical: PhysAddr, s
 
 
 def _repeats(name: str, aliases: tuple[Alias, ...], address: VirtAddr) -> list[Repeat]:
-    """The folded stretches that repeat the one that holds an address, moved to where they repeat the address."""
+    """The folded stretches that repeat the one with an address, shifted to where they repeat that address."""
     return [
         Repeat(name, VirtAddr(alias.start + address - alias.same_as), alias.span, alias.count, address)
         for alias in aliases

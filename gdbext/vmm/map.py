@@ -1,4 +1,4 @@
-"""An address space as a list that a person can read: runs merged, with rights, and named by what they are."""
+"""An address space as a readable list: runs merged, with rights, and named by what they are."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -73,8 +73,8 @@ class Names:
 
 @dataclass(frozen=True)
 class View:
-    """How the mappings of a space are wanted: joined where frames follow each other (``physically``), further for a
-    person, or page by page (``raw``); and only those that ``wanted`` chooses by their attributes.
+    """How to list the mappings of a space: joined where frames are contiguous (``physically``), joined further for
+    reading (the default), or page by page (``raw``); and only those whose attributes ``wanted`` accepts.
     """
 
     physically: bool = False
@@ -83,7 +83,7 @@ class View:
 
 
 def describe(space: AddressSpace, cpu: CpuState, names: Names, view: View) -> SpaceMap:
-    """The mappings of a space, as a view wants them."""
+    """The mappings of a space, as a view selects and joins them."""
     runs = space.runs
     if view.wanted is not None:
         runs = matching(runs, view.wanted)
@@ -119,7 +119,7 @@ def _pages(runs: Runs) -> Runs:
 
 
 def kinds_of(space: AddressSpace, runs: Runs, names: Names) -> NDArray[np.int8]:
-    """What each of some runs of a space is, as far as its addresses tell."""
+    """The kind of each of some runs of a space, as far as its addresses show."""
     kinds = np.full(len(runs), NAMELESS, dtype=np.int8)
     offset = runs.start - runs.physical
     kinds[_is_any(offset, _window_offsets(space.runs, names))] = WINDOW
@@ -165,7 +165,7 @@ def _window_offsets(runs: Runs, names: Names) -> NDArray[np.uint64]:
 
 
 def _merge_groups(runs: Runs, kinds: NDArray[np.int8]) -> NDArray[np.int64]:
-    """A number for each run; neighbours of one number follow each other and are alike but for their frames."""
+    """A number for each run; neighbours with the same number are contiguous and differ only in their frames."""
     if not len(runs):
         return np.empty(0, dtype=np.int64)
     same = runs.start[1:] == runs.start[:-1] + runs.size[:-1]
@@ -176,7 +176,7 @@ def _merge_groups(runs: Runs, kinds: NDArray[np.int8]) -> NDArray[np.int64]:
 def _mappings(
     runs: Runs, groups: NDArray[np.int64], kinds: NDArray[np.int8], cpu: CpuState, names: Names
 ) -> tuple[Mapping, ...]:
-    """One mapping for each group of runs. What an attribute word means is worked out once for each word."""
+    """One mapping for each group of runs. Each attribute word is decoded once."""
     if not len(runs):
         return ()
     first = np.flatnonzero(np.concatenate(([True], groups[1:] != groups[:-1])))

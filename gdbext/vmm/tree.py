@@ -52,7 +52,7 @@ def tree(space: AddressSpace, cpu: CpuState, names: Names) -> SpaceTree:
 
 
 class _Grower:
-    """Turns links and runs into branches, each table looked at once."""
+    """Turns links and runs into branches, each table visited once."""
 
     def __init__(self, space: AddressSpace, cpu: CpuState, names: Names) -> None:
         self.space = space

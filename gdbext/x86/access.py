@@ -1,7 +1,7 @@
-"""What one access comes to: granted, or which exception with which error code.
+"""The outcome of one access: granted, or an exception with its error code.
 
-Source: Intel SDM vol. 3A, 4.7 "Page-Fault Exceptions"; AMD APM vol. 2, 8.4.2. The access is an explicit one: what the
-processor does on its own behalf (to a descriptor table, to its shadow stack) is not asked about.
+Source: Intel SDM vol. 3A, 4.7 "Page-Fault Exceptions"; AMD APM vol. 2, 8.4.2. Only explicit accesses are
+covered, not those that the processor makes on its own behalf (to a descriptor table, to its shadow stack).
 """
 
 from typing import Literal
@@ -14,7 +14,7 @@ from gdbext.x86.rights import Permissions, key_denies
 from gdbext.x86.walk import Outcome, Walk, permissions, walk
 
 ERROR_P = 1 << 0
-"""The entries are present: it is a matter of rights or of reserved bits."""
+"""The entries are present: rights or a reserved bit cause the fault."""
 ERROR_W = 1 << 1
 """The access was a write."""
 ERROR_U = 1 << 2
@@ -22,25 +22,25 @@ ERROR_U = 1 << 2
 ERROR_RSVD = 1 << 3
 """A reserved bit is set in an entry."""
 ERROR_I = 1 << 4
-"""The access was an instruction fetch, and the processor tells."""
+"""The access was an instruction fetch, on a processor that reports fetches."""
 ERROR_PK = 1 << 5
-"""A protection key forbids the access, whatever else does."""
+"""A protection key forbids the access, possibly among other causes."""
 
 Access = Literal["read", "write", "execute"]
 Prediction = int | Literal["gp", "unknown"] | None
 """The error code of the page fault; ``gp`` for a general-protection exception instead; None when the access is
-granted; ``unknown`` when it hangs on a table that cannot be read, or the mode has no such address."""
+granted; ``unknown`` when it depends on a table that cannot be read, or the mode has no such address."""
 
 
 def predict_fault(
     memory: PhysicalMemory, cpu: CpuState, address: int, access: Access, *, user: bool, root: PhysAddr | None = None
 ) -> Prediction:
-    """What happens on an access to a virtual address, at CPL 3 (``user``) or below, under these control registers."""
+    """The result of an access to a virtual address, at CPL 3 (``user``) or below, under these control registers."""
     return fault_of(cpu, walk(memory, cpu, address, root), access, user=user)
 
 
 def fault_of(cpu: CpuState, found: Walk, access: Access, *, user: bool) -> Prediction:
-    """What happens on an access to the address of a walk made under the same control registers."""
+    """The result of an access to the address of a walk made under the same control registers."""
     who_and_how = _who_and_how(cpu, access, user=user)
     match found.outcome:
         case Outcome.NON_CANONICAL:
@@ -58,7 +58,7 @@ def fault_of(cpu: CpuState, found: Walk, access: Access, *, user: bool) -> Predi
 
 
 def as_the_manual_has_it(error_code: int) -> int:
-    """An error code with P wherever RSVD is: the manual says that they go together, QEMU's processor forgets P."""
+    """An error code with P wherever RSVD is: the manual says that RSVD implies P, QEMU omits P."""
     return error_code | ERROR_P if error_code & ERROR_RSVD else error_code
 
 

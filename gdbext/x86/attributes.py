@@ -21,14 +21,14 @@ ATTR_GLOBAL = 1 << 3
 ATTR_PWT = 1 << 4
 ATTR_PCD = 1 << 5
 ATTR_PAT = 1 << 6
-ATTR_USER_LOST = 1 << 7  # the leaf says U, a level above does not
+ATTR_USER_LOST = 1 << 7  # the leaf has U, a level above does not
 ATTR_KEY_SHIFT = 8
-ATTR_PAGE_SHIFT = 16  # log2 of the page size in bytes stands from here
+ATTR_PAGE_SHIFT = 16  # log2 of the page size in bytes is stored from here up
 
 
 @dataclass(frozen=True)
 class Attributes:
-    """An attribute word, taken apart. ``user_lost`` says that the leaf's U is in vain: a level above lacks it."""
+    """An attribute word, decoded. ``user_lost``: the leaf's U has no effect, because a level above lacks it."""
 
     page: Permissions
     is_global: bool
@@ -40,7 +40,7 @@ class Attributes:
 
 
 def attributes_of(word: int) -> Attributes:
-    """Take an attribute word apart."""
+    """Decode an attribute word."""
     return Attributes(
         page=Permissions(
             writable=bool(word & ATTR_W),
@@ -87,7 +87,7 @@ class AttributeDecoder:
         return words
 
     def _word(self, value: NDArray[np.uint64], inherited: NDArray[np.uint32], level: Level) -> NDArray[np.uint32]:
-        """The attribute word of an entry, its protection key left out."""
+        """The attribute word of an entry, without its protection key."""
         word = inherited & self.own_rights(value, level)
         word |= _bit(value, modes.PWT, ATTR_PWT) | _bit(value, modes.PCD, ATTR_PCD) | _bit(value, modes.G, ATTR_GLOBAL)
         word |= _bit(value, modes.PAT_4K if level.number == 1 else modes.PAT_LARGE, ATTR_PAT)

@@ -110,7 +110,7 @@ class Tss:
 
 @dataclass(frozen=True)
 class DescriptorTables:
-    """What a processor's descriptor tables say. ``problems`` names what could not be read."""
+    """The contents of a processor's descriptor tables. ``problems`` names what could not be read."""
 
     gdt_base: VirtAddr
     gdt_limit: int
@@ -154,7 +154,7 @@ def read_tables(memory: VirtualMemory, registers: DescriptorRegisters, *, long_m
 
 
 def decode_gdt(data: bytes, base: VirtAddr, *, long_mode: bool) -> tuple[Segment, ...]:
-    """The descriptors of a GDT, empty ones left out. In long mode system descriptors take two places."""
+    """The descriptors of a GDT, without empty ones. In long mode system descriptors take two slots."""
     segments = []
     offset = 0
     while offset + 8 <= len(data):
@@ -196,7 +196,7 @@ def _segment_kind(value: int, system: bool, long_mode: bool) -> str:
 
 
 def decode_idt(data: bytes, base: VirtAddr, *, long_mode: bool) -> tuple[Gate, ...]:
-    """The gates of an IDT, empty ones left out."""
+    """The gates of an IDT, without empty ones."""
     size = 16 if long_mode else 8
     gates = []
     for vector in range(len(data) // size):

@@ -1,4 +1,4 @@
-"""Why an access faulted: the error code taken apart, the walk, and the entry or register to blame.
+"""Why an access faulted: the decoded error code, the walk, and the entry or register that caused it.
 
 Source: Intel SDM vol. 3A, 4.7 "Page-Fault Exceptions" and 6.15 (vector 14); AMD APM vol. 2, 8.2.15.
 """
@@ -29,10 +29,10 @@ _SHADOW_STACK_SGX = 1 << 6 | 1 << 15
 
 @dataclass(frozen=True)
 class Report:
-    """What is known of a fault besides its address: each None where nobody knows it.
+    """What is known of a fault besides its address; each field is None if unknown.
 
     ``flags`` is RFLAGS at the access (a handler may have changed AC since), ``fetch`` says that the address is that
-    of the instruction itself. ``source`` says in words where address and error code come from.
+    of the instruction itself. ``source`` describes where address and error code come from.
     """
 
     error_code: int | None
@@ -45,8 +45,9 @@ class Report:
 class Fault:
     """Why an access faults, or what its tables allow when they do not forbid it.
 
-    ``access`` is what was tried, by the error code. ``blame`` is the physical address of the guilty entry, None when
-    it is a register or nobody. ``walk`` is the address's walk as the tables are now.
+    ``access`` is the attempted access, by the error code. ``blame`` is the physical address of the entry that caused
+    the fault, None when a register did or the cause is unknown. ``walk`` is the address's walk with the tables as they
+    are now.
     """
 
     address: VirtAddr
@@ -73,7 +74,7 @@ def explain(memory: PhysicalMemory, cpu: CpuState, address: int, report: Report)
 
 
 def access_of(report: Report) -> tuple[Access, bool]:
-    """What was tried, and whether at CPL 3. A fetch shows as a read where neither NX nor SMEP is on."""
+    """The attempted access, and whether it was at CPL 3. A fetch shows as a read where neither NX nor SMEP is on."""
     code = report.error_code or 0
     if code & ERROR_W:
         return "write", bool(code & ERROR_U)
@@ -81,11 +82,11 @@ def access_of(report: Report) -> tuple[Access, bool]:
 
 
 def _without_code(found: Walk) -> tuple[str, PhysAddr | None]:
-    """What can be said when only the address is known."""
+    """The verdict when only the address is known."""
     if found.outcome is Outcome.MAPPED:
         return (
-            f"the address is mapped (supervisor {found.supervisor}, user {found.user}): without the error code nobody"
-            " can tell what was tried; give it as vmfault ADDR ERRORCODE",
+            f"the address is mapped (supervisor {found.supervisor}, user {found.user}): without the error code the"
+            " attempted access is unknown; run vmfault ADDR ERRORCODE",
             None,
         )
     return f"any access fails: {found.verdict}", _last(found)
@@ -96,21 +97,23 @@ def _last(found: Walk) -> PhysAddr | None:
 
 
 def _verdict(cpu: CpuState, found: Walk, code: int, access: Access, tried: str) -> tuple[str, PhysAddr | None]:
-    """Hold the error code against what these tables would give now, and explain whichever it is."""
+    """Compare the error code with the one that these tables would give now, and explain the result."""
     if code & ~(_MEANT | _SHADOW_STACK_SGX):
-        return f"{code:#x} is no error code of a page fault: bits {code & ~(_MEANT | _SHADOW_STACK_SGX):#x}", None
+        unknown = code & ~(_MEANT | _SHADOW_STACK_SGX)
+        return f"{code:#x} is not a page-fault error code: unknown bits {unknown:#x}", None
     if found.outcome is Outcome.NON_CANONICAL:
-        return f"this was no page fault: {found.verdict}", None
+        return f"this was not a page fault: {found.verdict}", None
     if found.outcome is Outcome.UNREADABLE:
         return f"the {tried} went through a table that is not RAM: {found.verdict}", _last(found)
     expected = fault_of(cpu, found, access, user=bool(code & ERROR_U))
     if expected is None and code & ERROR_PK:
-        return f"the {tried} was refused by a protection key, whose register the machine does not tell", _last(found)
+        why = f"the {tried} was denied by a protection key, but the machine does not report the key register"
+        return why, _last(found)
     if expected is None:
         return _allowed(found, code, tried), None
     if isinstance(expected, int) and (expected ^ code) & (ERROR_P | ERROR_RSVD | ERROR_PK):
         now, blame = _reason(cpu, found, access, tried, user=bool(code & ERROR_U))
-        then = f"the processor said '{_condition(code)}', but the tables changed since, or its TLB entry was stale"
+        then = f"the error code says '{_condition(code)}', but the tables have changed since, or a TLB entry was stale"
         return f"{then}; now {now}", blame
     return _reason(cpu, found, access, tried, user=bool(code & ERROR_U))
 
@@ -118,34 +121,35 @@ def _verdict(cpu: CpuState, found: Walk, code: int, access: Access, tried: str) 
 def _allowed(found: Walk, code: int, tried: str) -> str:
     if not code & ERROR_P:
         return (
-            f"the tables allow this {tried} now: the page was not present then, so the tables changed since,"
-            " or the processor kept an entry from before"
+            f"the tables allow this {tried} now, but the page was not present at the fault: the tables have changed"
+            " since, or the processor used a stale cached entry"
         )
     return (
-        f"the tables allow this {tried}: a stale TLB entry (rights were widened without invlpg or a load of CR3, or"
-        f" on another processor without a shootdown), or the tables changed since ('{_condition(code)}' then)"
+        f"the tables allow this {tried}: the TLB entry was stale (rights were widened without invlpg or a load of CR3,"
+        " or on another processor without a TLB shootdown), or the tables have changed since the fault"
+        f" ('{_condition(code)}')"
     )
 
 
 def _condition(code: int) -> str:
-    """What an error code says of the entries."""
+    """What an error code says about the entries."""
     if not code & ERROR_P:
         return "not present"
     if code & ERROR_RSVD:
         return "reserved bit set"
-    return "refused by a protection key" if code & ERROR_PK else "refused by rights"
+    return "denied by a protection key" if code & ERROR_PK else "denied by access rights"
 
 
 def _reason(cpu: CpuState, found: Walk, access: Access, tried: str, *, user: bool) -> tuple[str, PhysAddr | None]:
     """Why the tables and registers refuse an access."""
     if found.outcome is Outcome.NOT_PRESENT:
-        return f"the {tried} found no page: {found.verdict}", _last(found)
+        return f"the {tried} hit an unmapped page: {found.verdict}", _last(found)
     if found.outcome is Outcome.RESERVED_BITS:
-        return f"the {tried} met a malformed entry: {found.verdict}", _last(found)
+        return f"the {tried} hit a malformed entry: {found.verdict}", _last(found)
     steps = entries_with_rights(cpu, found)
     user_page = all(step.value & U for step in steps)
     if user and not user_page:
-        return _blame(steps, f"a {tried} of a page for the supervisor alone: U is clear", lambda value: not value & U)
+        return _blame(steps, f"a {tried} of a supervisor-only page: U is clear", lambda value: not value & U)
     if access == "execute":
         if user_page and not user and cpu.cr4 & CR4_SMEP:
             return f"a {tried} from a user page, which CR4.SMEP forbids", _last(found)
@@ -159,6 +163,6 @@ def _reason(cpu: CpuState, found: Walk, access: Access, tried: str, *, user: boo
 
 
 def _blame(steps: tuple[Step, ...], what: str, guilty: Callable[[int], bool]) -> tuple[str, PhysAddr | None]:
-    """A sentence with the topmost guilty entry."""
+    """The sentence, and the topmost entry that caused the fault."""
     step = next(step for step in steps if guilty(step.value))
     return f"{what} in the level-{step.level} entry at {hex_address(step.entry_address)}", step.entry_address

@@ -1,4 +1,4 @@
-"""The five ways an x86 processor translates, as one table of levels; every entry bit is written here, once.
+"""The five ways an x86 processor translates, as one table of levels; every entry bit is defined here, once.
 
 Sources: Intel SDM vol. 3A, chapter 4 (4.3 for 32-bit, 4.4 for PAE, 4.5 for 4-level and 5-level paging);
 AMD APM vol. 2, chapter 5. Bits are the same at every level unless a level says otherwise.
@@ -88,7 +88,7 @@ class PagingMode:
         return PhysAddr(cr3 & self.root_mask)
 
     def entry_address(self, table: PhysAddr, index: int) -> PhysAddr:
-        """Where entry ``index`` of a table lies."""
+        """The physical address of entry ``index`` of a table."""
         return PhysAddr(table + index * self.entry_size)
 
     def sign_extend(self, address: int) -> VirtAddr:
@@ -119,7 +119,7 @@ class PagingMode:
     def page_base(self, value: int, level: Level) -> PhysAddr:
         """The physical address of the page that a leaf of this level maps."""
         if self.entry_size == 4 and level.number == 2:
-            # PSE-36: bits 39:32 of the address stand in bits 20:13 (SDM vol. 3A, table 4-4).
+            # PSE-36: bits 39:32 of the address are in bits 20:13 (SDM vol. 3A, table 4-4).
             return PhysAddr((value & 0xFFC0_0000) | ((value >> 13) & 0xFF) << 32)
         return PhysAddr(value & self.address_mask & -level.span)
 
@@ -202,7 +202,7 @@ def _mode(facts: _Facts) -> PagingMode:
 
 
 def flag_names(value: int, level: Level, mode: PagingMode) -> tuple[str, ...]:
-    """The set flags of an entry by name, lowest bit first; the address is left out, as is what software may use."""
+    """The set flags of an entry by name, lowest bit first, without the address and software's own bits."""
     leaf = level.is_leaf(value)
     named = [(P, "P"), (W, "W"), (U, "U"), (PWT, "PWT"), (PCD, "PCD"), (A, "A")]
     if leaf:

@@ -1,4 +1,4 @@
-"""A processor's state for a person: how it translates, and which protections are on, off, or not to be had."""
+"""A processor's state for the user: how it translates, and which protections are on, off or unsupported."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from gdbext.x86.modes import paging_mode
 
 @dataclass(frozen=True)
 class Protection:
-    """One feature: whether it is on, whether the processor has it (None: nobody can tell), what its absence means."""
+    """One feature: whether it is on, whether the processor has it (None: unknown), the effect of its being off."""
 
     name: str
     on: bool
@@ -34,7 +34,7 @@ class Protection:
 class CpuReport:
     """The registers that decide translation, in the processor's own terms. ``phys_bits`` is MAXPHYADDR.
 
-    ``tables`` are the descriptor tables, where they were asked for.
+    ``tables`` are the descriptor tables, if requested.
     """
 
     mode: str
@@ -59,8 +59,8 @@ def describe_cpu(cpu: CpuState) -> CpuReport:
     mode = paging_mode(cpu)
     doubts = []
     if cpu.offered is None:
-        doubts.append(f"the machine does not tell MAXPHYADDR: taken as {cpu.phys_bits} bits")
-    doubts.append("the debug stub does not tell IA32_PAT: memory types assume its power-on value")
+        doubts.append(f"the machine does not report MAXPHYADDR: {cpu.phys_bits} bits are assumed")
+    doubts.append("the debug stub does not report IA32_PAT: memory types assume its power-on value")
     return CpuReport(
         mode=mode.name if mode else "none",
         root=mode.root_of(cpu.cr3) if mode else None,

@@ -29,7 +29,7 @@ NO_RIGHTS = Rights(read=False, write=False, execute=False)
 
 @dataclass(frozen=True)
 class Permissions:
-    """What the entries say, all levels taken together: W and U are ANDed, NX is ORed.
+    """What the entries allow, all levels combined: W and U are ANDed, NX is ORed.
 
     ``key`` is the leaf's protection key, 0 where the mode has none.
     """
@@ -69,7 +69,7 @@ def user_rights(cpu: CpuState, page: Permissions) -> Rights:
 def key_denies(cpu: CpuState, page: Permissions, *, user: bool) -> tuple[bool, bool]:
     """Whether PKRU forbids all data accesses to a page, and writes (SDM vol. 3A, 4.6.2). Fetches ignore keys.
 
-    Keys bind user pages alone, in 4-level and 5-level paging. Without CR0.WP a supervisor's writes need no leave.
+    Keys bind user pages alone, in 4-level and 5-level paging. Without CR0.WP supervisor writes ignore write-disable.
     """
     if not (page.user and cpu.long_mode and cpu.cr4 & CR4_PKE) or cpu.pkru is None:
         return False, False
@@ -78,17 +78,17 @@ def key_denies(cpu: CpuState, page: Permissions, *, user: bool) -> tuple[bool, b
 
 
 def unknown_keys(cpu: CpuState, page: Permissions) -> str | None:
-    """The doubt that remains because a key register cannot be read, as a sentence; None when there is none."""
+    """What is uncertain because a key register cannot be read, as a sentence; None when nothing is."""
     if not cpu.long_mode:
         return None
     if page.user and cpu.cr4 & CR4_PKE and cpu.pkru is None:
-        return f"protection key {page.key} applies, but the machine does not tell PKRU: data rights may be fewer"
+        return f"protection key {page.key} applies, but the machine does not report PKRU: data rights may be fewer"
     if not page.user and cpu.cr4 & CR4_PKS:
-        return f"supervisor key {page.key} applies, but the machine does not tell IA32_PKRS: data rights may be fewer"
+        return f"supervisor key {page.key} applies, but the machine does not report IA32_PKRS: data rights may be fewer"
     return None
 
 
 def cache_type(cpu: CpuState, pwt: bool, pcd: bool, pat: bool) -> str:
-    """The memory type that a leaf chooses from the PAT (SDM vol. 3A, 12.12.3). MTRRs may weaken it further."""
+    """The memory type that a leaf chooses from the PAT (SDM vol. 3A, 12.12.3). MTRRs may restrict it further."""
     index = pwt | pcd << 1 | pat << 2
     return CACHE_TYPES.get((cpu.pat >> (8 * index)) & 7, "reserved")

@@ -38,7 +38,7 @@ class Runs:
 
 
 def matching(runs: Runs, wanted: Callable[[Attributes], bool]) -> Runs:
-    """The runs whose attributes are wanted; each attribute word is looked at once."""
+    """The runs whose attributes are wanted; each attribute word is tested once."""
     words = [word for word in np.unique(runs.attributes).tolist() if wanted(attributes_of(word))]
     return runs.take(np.isin(runs.attributes, np.array(words, dtype=np.uint32)))
 

@@ -1,8 +1,8 @@
 """Every mapping of an address space: tables are read in bulk, a level at a time, each table once.
 
 An *instance* is one way to reach a table: the table, the first virtual address that goes through it, and what
-the levels above allow. A tree may reach one table through many instances. As long as their number stays in
-proportion to the number of tables, all are followed. Where it does not (512 entries that all name one table,
+the levels above allow. A tree may reach one table through many instances. While they are few compared
+with the tables, all are followed. Where they are many (512 entries that all name one table,
 at every level, make 512 to the fourth mappings out of 16 KiB), equal instances are folded: one is followed, and
 an `Alias` says for each of the others which one it repeats. The page counts are those of the unfolded tree.
 """
@@ -28,7 +28,7 @@ from gdbext.x86.walk import bit_list
 
 INSTANCES_PER_TABLE = 2
 INSTANCES_FREE = 4096
-"""Instances are folded when they are more than ``INSTANCES_PER_TABLE`` per table and ``INSTANCES_FREE`` beside."""
+"""Instances are folded when there are more than ``INSTANCES_PER_TABLE`` per table plus ``INSTANCES_FREE``."""
 
 TABLES_AT_ONCE = 1024
 """How many tables are decoded together; bounds the memory that decoding takes."""
@@ -39,10 +39,10 @@ PROBLEMS_KEPT = 1000
 
 @dataclass(frozen=True)
 class Problem:
-    """An entry that the processor would fault on, or that leads nowhere.
+    """An entry that the processor would fault on, or whose table cannot be read.
 
-    ``kind`` is ``reserved-bits`` or ``unreadable``; ``address`` is the first virtual address it concerns and
-    ``entry_address`` the place of the entry, None when it is the root itself.
+    ``kind`` is ``reserved-bits`` or ``unreadable``; ``address`` is the first virtual address it affects and
+    ``entry_address`` the physical address of the entry, None when it is the root itself.
     """
 
     kind: str
@@ -134,7 +134,7 @@ class _Instances:
 
 @dataclass
 class _Collected:
-    """What an enumeration has found so far."""
+    """The results of an enumeration so far."""
 
     runs: list[Runs] = field(default_factory=list)
     pages: dict[int, int] = field(default_factory=dict)
@@ -432,7 +432,7 @@ def _stretches(
     keys = np.where(leaf, entries & U64(significant), U64(0))
     breaks = np.ones(leaf.shape, dtype=np.bool_)
     np.not_equal(keys[:, 1:], keys[:, :-1] + U64(step), out=breaks[:, 1:])
-    # An absent entry ends a stretch; one that follows another absent entry says nothing new.
+    # An absent entry ends a stretch; one that follows another absent entry changes nothing.
     breaks[:, 1:] &= leaf[:, 1:] | leaf[:, :-1]
     edges = np.flatnonzero(breaks)
     lengths = np.diff(np.append(edges, leaf.size))

@@ -73,7 +73,7 @@ class PagedMemory:
         return self._own
 
     def translate(self, address: VirtAddr) -> PhysAddr:
-        """The physical address behind a virtual one; NotMapped when there is none."""
+        """The physical address that a virtual address maps to; NotMapped when there is none."""
         page, offset = divmod(address, FRAME_SIZE)
         base = self._kept.pages.get(page)
         if base is None:
@@ -115,12 +115,12 @@ class PagedMemory:
             parts.append(self._read_piece(start, physical, length))
             position = VirtAddr(start + length)
         if position < address + size:
-            self.translate(position)  # says why this address does not translate
+            self.translate(position)  # raises the reason why this address does not translate
             raise NotMapped(position, "its tables changed while they were read")
         return b"".join(parts)
 
     def read_near(self, address: VirtAddr, size: int) -> bytes:
-        """The same as ``read``, for many small reads: each costs no walk, but all that is mapped is looked at once."""
+        """The same as ``read``, for many small reads: none costs a walk, but the first enumerates every mapping."""
         here = self.linear(address)
         if address + size > here.end:
             return self.read(address, size)
@@ -136,15 +136,15 @@ class PagedMemory:
         return bool(ranges) and self.physical.view(ranges[0].start) is not None
 
     def seen(self, physical: NDArray[np.uint64], span: tuple[int, int]) -> None:
-        """Say that at each of these physical addresses the bytes of ``span`` from there were looked at in a view."""
+        """Report that the bytes of ``span`` from each of these physical addresses were read in a view."""
         inside = [*range(*span, FRAME_SIZE), span[1] - 1]  # an address in each frame
         places = [physical + np.uint64(offset & WORD_MASK) for offset in inside]
         self.physical.seen(np.unique(np.concatenate(places) >> np.uint64(FRAME_SHIFT)))
 
     def pieces(self, address: VirtAddr, size: int) -> list[tuple[VirtAddr, PhysAddr, int]]:
-        """The physically contiguous pieces behind a range: virtual address, physical address, size in bytes.
+        """The physically contiguous pieces of a range: virtual address, physical address, size in bytes.
 
-        What is not mapped is left out.
+        What is not mapped is skipped.
         """
         if not self.cpu.paging:
             return [(address, PhysAddr(address), size)]
@@ -163,7 +163,7 @@ class PagedMemory:
         return start[start <= last], last[start <= last]
 
     def know_all(self) -> None:
-        """Look at all that is mapped now, for many reads that are to come."""
+        """Enumerate all that is mapped now, because many reads will follow."""
         kept = self._kept
         if kept.runs is not None:
             return
@@ -187,7 +187,7 @@ class PagedMemory:
 
     @property
     def _runs(self) -> Runs:
-        """All that is mapped (nothing where some of it is folded); without paging all of RAM, at its own addresses."""
+        """All that is mapped (nothing if some of it is folded); without paging all of RAM, at its own addresses."""
         self.know_all()
         runs = self._kept.runs
         assert runs is not None
@@ -196,7 +196,7 @@ class PagedMemory:
     def linear(self, address: VirtAddr) -> Linear:
         """The memory around an address, as far as it is contiguous in both kinds of addresses.
 
-        For walks that jump about: a look at the result costs no translation. NotMapped where there is no RAM.
+        For walks that jump about: reading from the result costs no translation. NotMapped where there is no RAM.
         """
         kept, page = self._kept, address - address % FRAME_SIZE
         if kept.runs is None and self.cpu.paging and (page in kept.near or len(kept.near) < FEW):
@@ -221,14 +221,14 @@ class PagedMemory:
         """The page that an address is in."""
         start = address - address % FRAME_SIZE
         shift = address - self.translate(address)
-        self._read_piece(address, PhysAddr(address - shift), 1)  # says why not
+        self._read_piece(address, PhysAddr(address - shift), 1)  # raises the reason
         return self._linear_within(address, start, start + FRAME_SIZE, shift)
 
     def _linear_within(self, address: VirtAddr, start: int, end: int, shift: int) -> Linear:
         """What of a contiguous stretch is in the same range of RAM as an address."""
         ram = self.physical.ram.range_at(PhysAddr(address - shift))
         if ram is None:
-            raise NotMapped(address, f"{address - shift:#x} is not RAM, and it is mapped there")
+            raise NotMapped(address, f"its physical address {address - shift:#x} is not RAM")
         start, end = max(start, ram.start + shift), min(end, ram.end + shift)
         view = self.physical.view(PhysAddr(start - shift))
         if view is None:

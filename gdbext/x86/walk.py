@@ -33,7 +33,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Step:
-    """One entry on the way: its table, its place and what it holds."""
+    """One entry of a walk: its table, its address and its value."""
 
     level: int
     table: PhysAddr
@@ -45,11 +45,11 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Walk:
-    """The whole answer for one address.
+    """The result of translating one address.
 
     ``stopped_at`` is the level of the entry (or of the table) that ended the walk, None when the address is
-    mapped or was never translated. ``page_size`` is in bytes. ``verdict`` says the outcome in one sentence,
-    ``limits`` name what takes rights away and where, ``doubts`` what the machine did not tell.
+    mapped or was never translated. ``page_size`` is in bytes. ``verdict`` states the outcome in one sentence,
+    ``limits`` name what restricts the rights and where, ``doubts`` what the machine did not report.
     """
 
     address: VirtAddr
@@ -158,7 +158,9 @@ def _stopped(start: Walk, steps: tuple[Step, ...], outcome: Outcome, level: Leve
 
 def _unreadable(level: Level, table: PhysAddr, steps: tuple[Step, ...], error: MemoryUnavailable) -> str:
     why = f"the level-{level.number} table at {hex_address(table)} cannot be read: {error}"
-    return why + (f"; the entry at {hex_address(steps[-1].entry_address)} names it" if steps else "; it is the root")
+    if not steps:
+        return f"{why}; it is the root"
+    return f"{why}; the entry at {hex_address(steps[-1].entry_address)} points to it"
 
 
 def _mapped(memory: PhysicalMemory, cpu: CpuState, mode: PagingMode, found: Walk, level: Level) -> Walk:
@@ -188,7 +190,7 @@ def _unless_ram(memory: PhysicalMemory, physical: PhysAddr) -> str:
 
 
 def permissions(mode: PagingMode, steps: tuple[Step, ...]) -> Permissions:
-    """What the entries of a complete walk say together."""
+    """What the entries of a complete walk allow together."""
     carrying = [step.value for step in _carrying(mode, steps)]
     return Permissions(
         writable=all(value & modes.W for value in carrying),
@@ -199,7 +201,7 @@ def permissions(mode: PagingMode, steps: tuple[Step, ...]) -> Permissions:
 
 
 def _limits(cpu: CpuState, mode: PagingMode, steps: tuple[Step, ...]) -> tuple[str, ...]:
-    """What takes rights away from a mapped page, a sentence each, with the entry to blame."""
+    """What restricts the rights to a mapped page, a sentence each, with the entry responsible."""
     page = permissions(mode, steps)
     carrying = _carrying(mode, steps)
     limits = []
@@ -223,7 +225,7 @@ def _limits(cpu: CpuState, mode: PagingMode, steps: tuple[Step, ...]) -> tuple[s
 
 
 def _places(steps: tuple[Step, ...], guilty: Callable[[int], bool]) -> str:
-    """Which entries are to blame, with their addresses unless it is all of them."""
+    """The entries responsible, with their addresses unless it is all of them."""
     found = [f"level {step.level} ({hex_address(step.entry_address)})" for step in steps if guilty(step.value)]
     return "every entry" if len(found) == len(steps) > 1 else " and ".join(found)
 
@@ -274,7 +276,7 @@ def _not_canonical(mode: PagingMode) -> str:
 
 
 def bit_list(mask: int) -> str:
-    """The set bits of a mask in words: ``bit 7``, ``bits 13 and 52``."""
+    """The set bits of a mask as text: ``bit 7``, ``bits 13 and 52``."""
     bits = [str(bit) for bit in range(mask.bit_length()) if mask >> bit & 1]
     if len(bits) == 1:
         return f"bit {bits[0]}"

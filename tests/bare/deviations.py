@@ -76,7 +76,7 @@ _PSE36_BIT_LOOKED_AT = 1 << 21
 
 
 def as_a_processor_says(error_code: int) -> int:
-    """A page fault's error code with what QEMU forgets in it."""
+    """A page fault's error code with the bit that QEMU omits."""
     return error_code | ERROR_P if error_code & ERROR_RSVD else error_code
 
 

@@ -22,7 +22,7 @@ _INIT = Path(__file__).parent / "linux" / "init.c"
 
 
 class KernelMissing(Exception):
-    """The kernel package cannot be had on this machine; the message says why in one line."""
+    """The kernel package is not available on this machine; the message says why in one line."""
 
 
 def kernel_image(cache: Path) -> Path:
@@ -102,7 +102,7 @@ class _Monitor:
 
 
 def memory_of(qemu: Qemu) -> SharedMemory:
-    """The guest's RAM, found through the monitor as gdbext finds it."""
+    """The guest's RAM, located through the monitor as gdbext locates it."""
     monitor = _Monitor(qemu)
     (backend,) = memory_backends(monitor)
     assert backend.path is not None

@@ -87,7 +87,7 @@ class Monitor:
 
 
 class BareMachine:
-    """QEMU before its first instruction. Many table trees and all paging modes are put to one such machine."""
+    """QEMU before its first instruction. One such machine serves many table trees and all paging modes."""
 
     def __init__(self, cpu: str = "max") -> None:
         """Start QEMU with a processor of its ``-cpu`` option."""

@@ -1,4 +1,4 @@
-"""The mistakes that other tools make on page tables, each on a real QEMU: the truth is what QEMU itself answers.
+"""The mistakes that other tools make on page tables, each on a real QEMU: the reference is QEMU's own translation.
 
 The numbers are those of tests/unit, where most of these stand too, against the manuals. Numbers 11 to 13 are about
 commands.
@@ -47,7 +47,7 @@ def put(machine: BareMachine, entries: Entries) -> None:
 
 
 class Bare:
-    """Tables on a machine without guest code, and both answers."""
+    """Tables on a machine without guest code, and both translations."""
 
     def __init__(self, machine: BareMachine) -> None:
         self.machine = machine

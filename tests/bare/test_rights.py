@@ -67,12 +67,12 @@ EVERY_ANSWER |= {ERROR_P | ERROR_RSVD | code for code in WHO_AND_HOW}
 EVERY_ANSWER |= {ERROR_P | ERROR_PK | code for code in WHO_AND_HOW if not code & ERROR_I}
 """What an access can come to, all of which must occur."""
 
-EXCUSES = ("changed since", "stale", "kept an entry", "no error code", "no page fault")
+EXCUSES = ("changed since", "stale", "used a stale cached entry", "not a page-fault error code", "not a page fault")
 """What vmfault says when it cannot explain a fault by the tables; they are as they were, so it must."""
 
 REASONS: dict[str, Callable[[Case, int], object]] = {
-    "found no page": lambda case, entry: not entry & P,
-    "met a malformed entry": lambda case, entry: entry & P,
+    "hit an unmapped page": lambda case, entry: not entry & P,
+    "hit a malformed entry": lambda case, entry: entry & P,
     "U is clear": lambda case, entry: case.user and not entry & U,
     "NX is set": lambda case, entry: case.access == "execute" and entry & NX,
     "W is clear": lambda case, entry: case.access == "write" and (case.user or case.cpu.cr0 & CR0_WP) and not entry & W,

@@ -129,7 +129,7 @@ def _fitting(flags: int, level: Level) -> int:
 
 
 def _leaf_targets(mode: PagingMode, level: Level) -> st.SearchStrategy[int]:
-    """Where a leaf of a level leads, with the bits that its size asks for."""
+    """The page that a leaf of a level maps, with the bits that its size requires."""
     frames = st.one_of(st.sampled_from((*LEAF_FRAMES, *UNASSIGNED_FRAMES)), st.sampled_from(TABLE_FRAMES))
     if level.number == 1:
         return st.builds(lambda frame, more: frame + more << 12, frames, st.integers(0, 3))

@@ -89,7 +89,7 @@ def test_memory_sizes(text, size):
 
 @pytest.mark.parametrize("text", ["", "12Q", "-1G", "1 2"])
 def test_no_memory_sizes(text):
-    with pytest.raises(HeadlessError, match="no memory size"):
+    with pytest.raises(HeadlessError, match="not a memory size"):
         memory_bytes(text)
 
 
@@ -98,7 +98,7 @@ def test_kinds_of_kernels(tmp_path, elf):
     assert kernel_kind(file_with(tmp_path / "a", (0x202, b"HdrS"), (0x1FE, b"\x55\xaa"))) is KernelKind.BZIMAGE
     assert kernel_kind(file_with(tmp_path / "b", (0x8001, b"CD001"), (0x1FE, b"\x55\xaa"))) is KernelKind.ISO
     assert kernel_kind(file_with(tmp_path / "c", (0x1FE, b"\x55\xaa"))) is KernelKind.DISK
-    with pytest.raises(StartFailed, match="is no kernel"):
+    with pytest.raises(StartFailed, match="is not a kernel"):
         kernel_kind(file_with(tmp_path / "d"))
 
 

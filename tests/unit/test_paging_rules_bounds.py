@@ -76,7 +76,7 @@ def test_a_table_is_named_once(tree):
     shared = tree.table((0,))
     tree.guest.entry(tree.root, 1, shared | P | W | U)
     (finding,) = tree.report("PT20").findings
-    assert (finding.address, finding.severity, finding.actual) == (shared, Severity.WARNING, "named 2 times")
+    assert (finding.address, finding.severity, finding.actual) == (shared, Severity.WARNING, "referenced 2 times")
     assert [line.split(":")[0] for line in finding.evidence] == ["level 3", "level 3"]
 
 
@@ -87,7 +87,7 @@ def test_a_table_of_two_levels(tree):
     findings = tree.report("PT20").findings
     first = next(finding for finding in findings if finding.address == upper)
     assert first.severity is Severity.ERROR
-    assert "of different levels" in first.actual
+    assert "at different levels" in first.actual
 
 
 def test_the_root_named_from_below_is_a_loop_and_a_recursive_slot_is_not(tree):
@@ -190,8 +190,8 @@ def test_recursive_slots_of_roots_differ(tree):
         (P | W, None),
         (P | W | NX, None),
         (P, "tables cannot be written through it"),
-        (P | W | U, "user mode reaches every page table"),
-        (P | U, "user mode reaches every page table, tables cannot be written through it"),
+        (P | W | U, "user mode can access every page table"),
+        (P | U, "user mode can access every page table, tables cannot be written through it"),
     ],
 )
 def test_the_recursive_slot(tree, flags, wrong):
@@ -263,7 +263,7 @@ def test_other_things_in_the_holes_of_ram(tree):
     assert tree.found("PT25", MAPPED, ram=holes) == [DIRECT + PAGE]
 
 
-@pytest.mark.parametrize(("flags", "says"), [(P | W | U | NX, "user mode may touch it"), (P | W, "executable")])
+@pytest.mark.parametrize(("flags", "says"), [(P | W | U | NX, "user mode can access it"), (P | W, "executable")])
 def test_rights_of_the_direct_map(tree, flags, says):
     direct(tree, frame2=flags)
     (finding,) = tree.report("PT25", MAPPED, ram=FOUR).findings
@@ -410,13 +410,13 @@ def test_halves_are_those_of_long_mode(rule):
         roots=(),
     )
     (skip,) = run_rules([each for each in PAGING_RULES if each.id == rule], inputs).skipped
-    assert "32 bits" in skip.why
+    assert "32-bit" in skip.why
 
 
 def test_what_is_missing_is_said(tree):
     why = {rule: tree.report(rule).skipped[0].why for rule in ("PT23", "PT24", "PT25")}
     assert why == {
-        "PT23": "roots have a kernel half in long mode alone",
+        "PT23": "roots have a kernel half only in long mode",
         "PT24": "there is no recursive slot",
         "PT25": "no direct map is known",
     }

@@ -160,7 +160,7 @@ def test_progress_is_shown_after_a_second_and_wiped():
         line.wipe()
         line.wipe()
     progress("nobody listens", 0, 1)
-    first, second = "vmmap: reading memory, 10% (Ctrl-C stops it)", "vmmap: reading memory, 50% (Ctrl-C stops it)"
+    first, second = "vmmap: reading memory, 10% (Ctrl-C to stop)", "vmmap: reading memory, 50% (Ctrl-C to stop)"
     assert written == ["\r" + first, "\r" + second, "\r" + " " * len(second) + "\r"]
 
 

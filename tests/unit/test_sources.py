@@ -366,7 +366,7 @@ def test_each_processor_has_its_own(dumped):
     content = core([(0, RAM.tobytes())], [("QEMU", state()), ("QEMU", state(0x11, 0))])
     assert dumped(content, None, 0).cpu.paging
     assert not dumped(content, None, 1).cpu.paging
-    with pytest.raises(UsageError, match="2 processors, numbered from 0: there is no 2"):
+    with pytest.raises(UsageError, match="2 processors, numbered from 0: it has no processor 2"):
         dumped(content, None, 2)
 
 
@@ -379,17 +379,17 @@ def test_each_processor_has_its_own(dumped):
         (b"PAGEDU64" + bytes(100), "Windows crash dump"),
         (b"\x1f\x8b" + bytes(100), "compressed"),
         (b"QEVM" + bytes(100), "saved machine"),
-        (core([(0, RAM.tobytes())], kind=2), "not the dump of an x86 machine"),
-        (core([(0, RAM.tobytes())], machine=183), "not the dump of an x86 machine"),
-        (core([(0, RAM.tobytes())])[:-1], "cut short"),
-        (core([(0, RAM.tobytes())])[:150], "cut short"),
-        (core([(0, RAM.tobytes())])[:20], "cut short"),
+        (core([(0, RAM.tobytes())], kind=2), "not a dump of an x86 machine"),
+        (core([(0, RAM.tobytes())], machine=183), "not a dump of an x86 machine"),
+        (core([(0, RAM.tobytes())])[:-1], "truncated"),
+        (core([(0, RAM.tobytes())])[:150], "truncated"),
+        (core([(0, RAM.tobytes())])[:20], "truncated"),
         (core([]), "holds no memory"),
-        (core([(0, RAM.tobytes()), (0, RAM.tobytes())]), "core of a process"),
+        (core([(0, RAM.tobytes()), (0, RAM.tobytes())]), "core file of a process"),
         (core([(0, RAM.tobytes())], [("QEMU", state(version=2))]), "version 2"),
         (core([(0, RAM.tobytes())], [("QEMU", state()[:100])]), "incomplete"),
-        (core([(0, RAM.tobytes())], [("CORE", b"x")]), "needs --registers"),
-        (bytes(PAGE), "needs --registers"),
+        (core([(0, RAM.tobytes())], [("CORE", b"x")]), "add --registers"),
+        (bytes(PAGE), "add --registers"),
     ],
 )
 def test_what_is_no_dump_is_refused(dumped, content, says):
@@ -401,7 +401,7 @@ def test_what_is_no_dump_is_refused(dumped, content, says):
 def test_a_raw_image(dumped):
     whole = dumped(RAM.tobytes(), Registers(CONTROL))
     assert whole.memory.read(0x2000, 16) == RAM[2, :2].tobytes()
-    assert any("not told" in doubt for doubt in whole.doubts)
+    assert any("has no `ram`" in doubt for doubt in whole.doubts)
     high = 1 << 32
     ranges = (ram_range(0, 0x4000, "", 0), ram_range(high, high + 0x8000, "", 0x8000))
     cut = dumped(RAM.tobytes(), Registers(CONTROL, None, ranges))
@@ -446,7 +446,7 @@ def test_registers_from_a_file(tmp_path, text):
 def test_registers_of_another_processor(tmp_path):
     (tmp_path / "registers").write_text(PRINTED)
     assert read_registers(tmp_path / "registers", 1).cpu().cr0 == 0x11
-    with pytest.raises(UsageError, match="there is no 2"):
+    with pytest.raises(UsageError, match="it has no processor 2"):
         read_registers(tmp_path / "registers", 2)
 
 
@@ -454,17 +454,17 @@ def test_registers_of_another_processor(tmp_path):
     ("text", "says"),
     [
         ("cr9 = 1", "no register 'cr9'"),
-        ("cr0 = -1", "no unsigned number"),
-        ("cr0 = true", "no unsigned number"),
-        ('cr0 = "red"', "no unsigned number"),
+        ("cr0 = -1", "not an unsigned 64-bit number"),
+        ("cr0 = true", "not an unsigned 64-bit number"),
+        ('cr0 = "red"', "not an unsigned 64-bit number"),
         ("ram = 5", "list of ranges"),
-        ("ram = [5]", "a range is"),
-        ("ram = [[0, 1, 2, 3]]", "a range is"),
+        ("ram = [5]", "a range must be"),
+        ("ram = [[0, 1, 2, 3]]", "a range must be"),
         ("ram = [[0x2000, 0x1000]]", "below its end"),
         ("ram = [[0, 0x1001]]", "multiples of 4096"),
         ("offered = 5", "list of feature names"),
-        ("{", "neither"),
-        ("cr0 = ", "neither"),
+        ("{", "not `info registers` output, TOML or JSON"),
+        ("cr0 = ", "not `info registers` output, TOML or JSON"),
     ],
 )
 def test_wrong_registers_are_one_line(tmp_path, text, says):

@@ -60,7 +60,7 @@ def test_a_struct_that_clang_takes_apart(tmp_path: Path) -> None:
     elf = built(tmp_path, "clang", SOURCE, "c")
     assert pieces(elf)
     said = problem(ElfSymbols(elf), "arena.start")
-    assert f"the compiler took 'arena' apart, into {', '.join(pieces(elf))}, so it has no address of its own" in said
+    assert f"the compiler split 'arena' into {', '.join(pieces(elf))}, so it has no address of its own" in said
     assert CURE in said
     assert "did you mean" not in said
 
@@ -68,7 +68,8 @@ def test_a_struct_that_clang_takes_apart(tmp_path: Path) -> None:
 def test_a_struct_in_a_namespace(tmp_path: Path) -> None:
     elf = built(tmp_path, "clang++", IN_NAMESPACE, "cpp")
     assert pieces(elf)
-    assert f"'mm::arena' apart, into {', '.join(pieces(elf))}," in problem(ElfSymbols(elf), "mm::arena.start")
+    said = problem(ElfSymbols(elf), "mm::arena.start")
+    assert f"the compiler split 'mm::arena' into {', '.join(pieces(elf))}," in said
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
@@ -77,7 +78,7 @@ def test_the_cures_help_and_what_is_gone_is_said_to_be(tmp_path: Path, compiler:
     for name in ("used_arena", "volatile_arena", "public_arena"):
         assert compile_expression(f"{name}.start", symbols).is_lvalue
     said = problem(symbols, "forgotten")
-    assert "the compiler has left nothing of 'forgotten' in memory" in said
+    assert "the compiler removed 'forgotten' from memory" in said
     assert CURE in said
     assert "did you mean forgotten?" in problem(symbols, "forgoten")  # it is in the source, and is told about next
 

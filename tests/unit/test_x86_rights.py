@@ -177,11 +177,11 @@ def test_what_an_error_code_says_was_tried(code, fetch, access, user):
 # Entries, registers, error code; what was tried, words of the verdict, and the entry to blame.
 LEAF, PDE, PML4E = 0x4000, 0x3000, 0x1000
 FAULTS = [
-    ({"leaf": 0}, {}, WRITE | USER, "user-mode write", "found no page", LEAF),
-    ({"pde": 0}, {}, 0, "supervisor read", "found no page", PDE),
-    ({"pml4e": 0x2000 | LINK | PS}, {}, RSVD, "supervisor read", "met a malformed entry", PML4E),
-    ({"pde": 0x4000 | P | W}, {}, PRESENT | USER, "user-mode read", "for the supervisor alone", PDE),
-    ({"leaf": 0x5000 | P | W}, {}, PRESENT | USER, "user-mode read", "for the supervisor alone", LEAF),
+    ({"leaf": 0}, {}, WRITE | USER, "user-mode write", "hit an unmapped page", LEAF),
+    ({"pde": 0}, {}, 0, "supervisor read", "hit an unmapped page", PDE),
+    ({"pml4e": 0x2000 | LINK | PS}, {}, RSVD, "supervisor read", "hit a malformed entry", PML4E),
+    ({"pde": 0x4000 | P | W}, {}, PRESENT | USER, "user-mode read", "a supervisor-only page", PDE),
+    ({"leaf": 0x5000 | P | W}, {}, PRESENT | USER, "user-mode read", "a supervisor-only page", LEAF),
     ({"pde": 0x4000 | P | U}, {}, PRESENT | WRITE, "supervisor write", "(CR0.WP is set)", PDE),
     ({"leaf": 0x5000 | P | U}, {}, PRESENT | WRITE | USER, "user-mode write", "a read-only page: W", LEAF),
     ({"leaf": 0x5000 | LINK | NX}, {}, PRESENT | FETCH, "supervisor fetch", "not executable", LEAF),
@@ -191,18 +191,18 @@ FAULTS = [
     ({"leaf": 0x5000 | LINK | 1 << 59}, {"cr4": CR4_PKE, "pkru": 4}, PRESENT | USER | KEY, "user-mode read",
      "protection key forbids", LEAF),
     ({"leaf": 0x5000 | LINK | 1 << 59}, {"cr4": CR4_PKE}, PRESENT | USER | KEY, "user-mode read",
-     "whose register the machine does not tell", LEAF),
-    ({}, {}, PRESENT | WRITE, "supervisor write", "a stale TLB entry", None),
-    ({}, {}, PRESENT, "supervisor read", "('refused by rights' then)", None),
-    ({}, {}, PRESENT | RSVD, "supervisor read", "('reserved bit set' then)", None),
-    ({}, {}, WRITE, "supervisor write", "the page was not present then", None),
-    ({"leaf": 0}, {}, PRESENT, "supervisor read", "said 'refused by rights'", LEAF),
-    ({"leaf": 0}, {}, PRESENT | KEY, "supervisor read", "said 'refused by a protection key'", LEAF),
-    ({"leaf": 0}, {}, RSVD, "supervisor read", "said 'reserved bit set'", LEAF),
-    ({"leaf": 0x5000 | P}, {}, WRITE, "supervisor write", "said 'not present'", LEAF),
-    ({}, {}, 1 << 6, "supervisor read", "was not present then", None),
-    ({}, {}, 1 << 7, "supervisor read", "0x80 is no error code of a page fault: bits 0x80", None),
-    ({}, {}, 1 << 14 | PRESENT, "supervisor read", "0x4001 is no error code of a page fault: bits 0x4000", None),
+     "does not report the key register", LEAF),
+    ({}, {}, PRESENT | WRITE, "supervisor write", "the TLB entry was stale", None),
+    ({}, {}, PRESENT, "supervisor read", "the fault ('denied by access rights')", None),
+    ({}, {}, PRESENT | RSVD, "supervisor read", "the fault ('reserved bit set')", None),
+    ({}, {}, WRITE, "supervisor write", "the page was not present at the fault", None),
+    ({"leaf": 0}, {}, PRESENT, "supervisor read", "says 'denied by access rights'", LEAF),
+    ({"leaf": 0}, {}, PRESENT | KEY, "supervisor read", "says 'denied by a protection key'", LEAF),
+    ({"leaf": 0}, {}, RSVD, "supervisor read", "says 'reserved bit set'", LEAF),
+    ({"leaf": 0x5000 | P}, {}, WRITE, "supervisor write", "says 'not present'", LEAF),
+    ({}, {}, 1 << 6, "supervisor read", "was not present at the fault", None),
+    ({}, {}, 1 << 7, "supervisor read", "0x80 is not a page-fault error code: unknown bits 0x80", None),
+    ({}, {}, 1 << 14 | PRESENT, "supervisor read", "0x4001 is not a page-fault error code: unknown bits 0x4000", None),
     ({"pde": 0x7F_FFFF_F000 | LINK}, {}, 0, "supervisor read", "through a table that is not RAM", PDE),
 ]  # fmt: skip
 
@@ -219,7 +219,7 @@ def test_verdicts_on_faults(entries, registers, code, access, words, blame):
 def test_flags_of_the_access_count_not_those_of_the_handler():
     guest, state = page(), cpu(cr4=CR4_SMAP)
     then = explain(guest.memory, state, 0, report(PRESENT, flags=RFLAGS_AC))
-    assert "stale TLB" in then.verdict
+    assert "TLB entry was stale" in then.verdict
     handler = replace(state, rflags=Word64(RFLAGS_AC))
     assert "CR4.SMAP forbids" in explain(guest.memory, handler, 0, report(PRESENT, flags=2)).verdict
 
@@ -232,7 +232,7 @@ def test_a_fault_without_an_error_code():
     assert (absent.access, absent.blame) == (None, LEAF)
     assert "any access fails" in absent.verdict
     nowhere = explain(page().memory, cpu(), 1 << 47, report(0))
-    assert "this was no page fault" in nowhere.verdict
+    assert "this was not a page fault" in nowhere.verdict
     assert nowhere.blame is None
 
 

@@ -1,4 +1,4 @@
-"""The rules of page tables, as far as one address space's tables and the processor's registers tell."""
+"""The rules of page tables, checked on one address space's tables and the processor's registers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ HALF = 1 << 63
 
 @dataclass(frozen=True)
 class PagingInputs:
-    """What the rules of page tables look at. ``walk`` translates one address through the same root.
+    """The inputs of the rules of page tables. ``walk`` translates one address through the same root.
 
     ``roots`` are the root tables of all known address spaces, by name, this one's first: 512 entries each. Empty where
     roots have no kernel half (outside long mode).
@@ -94,7 +94,7 @@ def check_entries(inputs: PagingInputs) -> Iterator[Broken]:
 
 
 def check_tables(inputs: PagingInputs) -> Iterator[Broken]:
-    """PT20: each table is in RAM, is a table of one level only, and is named by one entry."""
+    """PT20: each table is in RAM, used at one level, and referenced by one entry."""
     for problem in inputs.space.problems:
         if problem.kind == "unreadable":
             yield Broken(
@@ -103,13 +103,13 @@ def check_tables(inputs: PagingInputs) -> Iterator[Broken]:
                 expected="the address of a table in RAM",
                 actual=problem.detail,
                 evidence=(f"first virtual address {hex_address(problem.address)}",),
-                cause="the entry was overwritten, or its table's frame was given back",
+                cause="the entry was overwritten, or its table's frame was freed",
             )
     yield from _check_uses(inputs)
 
 
 def _check_uses(inputs: PagingInputs) -> Iterator[Broken]:
-    """Tables that are used at two levels, or named by two entries, outside a recursive slot."""
+    """Tables that are used at two levels, or referenced by two entries, outside a recursive slot."""
     links = inputs.space.links
     regular = np.ones(len(links.entry), dtype=np.bool_)
     for start, span, _ in self_map_windows(inputs.space):
@@ -136,12 +136,12 @@ def _check_uses(inputs: PagingInputs) -> Iterator[Broken]:
             severity=Severity.ERROR if mixed else Severity.WARNING,
             subject="table",
             address=int(table),
-            expected="a table of one level, named by one entry",
-            actual=f"named {len(uses)} times" + (", as tables of different levels" if mixed else ""),
+            expected="a table used at one level and referenced by one entry",
+            actual=f"referenced {len(uses)} times" + (", at different levels" if mixed else ""),
             evidence=which,
-            cause="an entry leads back up the tree, or to another table's frame"
+            cause="an entry points back up the tree, or to another table's frame"
             if mixed
-            else "a subtree is shared: right for an identity map that doubles the kernel's half, wrong otherwise",
+            else "a subtree is shared: correct for an identity map that duplicates the kernel's half, wrong otherwise",
         )
 
 
@@ -151,11 +151,11 @@ def _repeated(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def check_kernel_half(inputs: PagingInputs) -> Iterator[Broken]:
-    """PT23: the upper halves of all known roots name the same tables; a recursive slot may differ."""
+    """PT23: the upper halves of all known roots point to the same tables; a recursive slot may differ."""
     _, own_root, own = inputs.roots[0]
     for name, root, entries in inputs.roots[1:]:
         recursive = ((own & U64(_TABLE)) == U64(own_root)) & ((entries & U64(_TABLE)) == U64(root))
-        # Accessed and what software may use differ without harm.
+        # The accessed bit and the bits free for software may differ.
         differs = ((own ^ entries) & U64(_SHARED)).astype(np.bool_) & ~recursive
         for index in np.flatnonzero(differs[256:]).tolist():
             at = PhysAddr(root + 8 * (index + 256))
@@ -164,15 +164,15 @@ def check_kernel_half(inputs: PagingInputs) -> Iterator[Broken]:
                 address=at,
                 expected=f"{int(own[index + 256]):#x}, as in the selected processor's root ({hex_address(own_root)})",
                 actual=f"{int(entries[index + 256]):#x} in entry {index + 256} of the root of {name}",
-                cause="a top-level entry was made after this root was copied, or the kernel's half was copied deeply",
+                cause="a top-level entry was added after this root was copied, or the kernel's half was deep-copied",
             )
 
 
 def check_self_map(inputs: PagingInputs) -> Iterator[Broken]:
-    """PT24: a recursive slot is writable for the supervisor, and closed to user mode."""
+    """PT24: a recursive slot is writable for the supervisor, and not accessible from user mode."""
     for start, _, _ in self_map_windows(inputs.space):
         slot = inputs.walk(start).steps[0]
-        wrong = [what for flag, what in (("U", "user mode reaches every page table"),) if flag in slot.flags]
+        wrong = [what for flag, what in (("U", "user mode can access every page table"),) if flag in slot.flags]
         wrong += [] if "W" in slot.flags else ["tables cannot be written through it"]
         if wrong:
             yield Broken(
@@ -181,12 +181,12 @@ def check_self_map(inputs: PagingInputs) -> Iterator[Broken]:
                 expected="P and W set, U clear",
                 actual=f"{' '.join(slot.flags)}: {', '.join(wrong)}",
                 evidence=(f"recursive slot {slot.index}, virtual {hex_address(start)}",),
-                cause="the slot was made with a user mapping's flags",
+                cause="the slot was created with a user mapping's flags",
             )
 
 
 def check_direct_map(inputs: PagingInputs) -> Iterator[Broken]:
-    """PT25: the direct map maps each frame of RAM at its place, not executable, closed to user mode."""
+    """PT25: the direct map maps each frame of RAM at its own offset, without execution or user access."""
     base = inputs.names.direct_map
     assert base is not None
     runs, end = inputs.space.runs, base + inputs.ram.end
@@ -200,7 +200,7 @@ def check_direct_map(inputs: PagingInputs) -> Iterator[Broken]:
             VirtAddr(start),
             f"physical {hex_address(start - base)}",
             f"physical {hex_address(physical)}",
-            "a page of the direct map was mapped anew, by code that took the address for a free one",
+            "a page of the direct map was remapped by code that treated its address as free",
             size=size,
         )
     yield from _check_direct_rights(inputs, inside.take(inside.physical == inside.start - U64(base)))
@@ -208,20 +208,20 @@ def check_direct_map(inputs: PagingInputs) -> Iterator[Broken]:
 
 
 def _check_direct_rights(inputs: PagingInputs, runs: Runs) -> Iterator[Broken]:
-    expected = "a direct map that is not executable and closed to user mode"
+    expected = "a direct map that is neither executable nor accessible from user mode"
     for start, size, _ in _rows(matching(runs, lambda attributes: attributes.page.user)):
-        cause = "the entry was made with a user page's flags: programs can reach all of RAM through it"
-        yield _finding(inputs, VirtAddr(start), expected, "user mode may touch it", cause, size=size)
+        cause = "the entry was created with a user page's flags: programs can access all of RAM through it"
+        yield _finding(inputs, VirtAddr(start), expected, "user mode can access it", cause, size=size)
     if not inputs.cpu.nx_enabled:
         return
     for start, size, _ in _rows(matching(runs, lambda attributes: attributes.page.executable)):
-        cause = "NX was forgotten: any page can be run as code through it"
+        cause = "NX was not set: any page can be executed through it"
         severity = Severity.WARNING
         yield _finding(inputs, VirtAddr(start), expected, "executable", cause, severity=severity, size=size)
 
 
 def _check_direct_holes(inputs: PagingInputs, base: VirtAddr, inside: Runs) -> Iterator[Broken]:
-    """Usable RAM that the direct map does not reach."""
+    """Usable RAM that the direct map does not map."""
     if not isinstance(inputs.boot_map, BootMap):
         return
     mapped = sorted((start - base, start - base + size) for start, size, _ in _rows(inside))
@@ -235,23 +235,23 @@ def _check_direct_holes(inputs: PagingInputs, base: VirtAddr, inside: Runs) -> I
                 inputs,
                 VirtAddr(base + first),
                 "all usable RAM mapped",
-                f"nothing at physical {hex_address(first)}, which is usable RAM",
+                f"physical {hex_address(first)}, which is usable RAM, is not mapped",
                 "the direct map ends too early (memory above 4 GiB?), or a page of it was unmapped",
                 size=last - first,
             )
 
 
 def check_user(inputs: PagingInputs) -> Iterator[Broken]:
-    """PT26: what user mode may touch lies in its half; and a leaf's U is not in vain."""
+    """PT26: what user mode can access is in its half, and a leaf's U takes effect."""
     runs = inputs.space.runs
     high = runs.take(runs.start >= U64(HALF))
     for start, size, _ in _rows(matching(high, lambda attributes: attributes.page.user)):
         yield _finding(
             inputs,
             VirtAddr(start),
-            "closed to user mode, as all of the kernel's half",
-            "open to user mode",
-            "U is set at every level: a mapping was made with a user page's flags",
+            "no user access, as in all of the kernel's half",
+            "accessible from user mode",
+            "U is set at every level: the mapping was created with a user page's flags",
             size=size,
         )
     low = runs.take(runs.start < U64(HALF))
@@ -259,16 +259,16 @@ def check_user(inputs: PagingInputs) -> Iterator[Broken]:
         yield _finding(
             inputs,
             VirtAddr(start),
-            "U at every level, as the leaf has it",
-            "U in the leaf, but not in a level above: user mode cannot touch it",
-            "the upper table's entry was made without U",
+            "U at every level, as in the leaf",
+            "U in the leaf, but not in a level above: user mode cannot access it",
+            "the upper table's entry was created without U",
             severity=Severity.WARNING,
             size=size,
         )
 
 
 def check_write_execute(inputs: PagingInputs) -> Iterator[Broken]:
-    """PT27: nothing is writable and executable; sections have their rights; CR0.WP holds the kernel to them."""
+    """PT27: nothing is writable and executable; sections have their rights; CR0.WP makes the kernel obey them."""
     cpu = inputs.cpu
     if not cpu.cr0 & CR0_WP:
         yield Broken(
@@ -300,13 +300,13 @@ def _check_write_execute_runs(inputs: PagingInputs) -> Iterator[Broken]:
             VirtAddr(start),
             "writable or executable, not both",
             "both: W at every level, NX at none",
-            "mapped with default flags, or opened for writing and left so",
+            "mapped with default flags, or made writable and not restored",
             size=size,
         )
 
 
 def _check_sections(inputs: PagingInputs) -> Iterator[Broken]:
-    """The kernel's sections against the rights that their flags in the ELF file ask for."""
+    """The kernel's sections against the rights that their flags in the ELF file request."""
     runs = inputs.space.runs
     for section in inputs.names.sections:
         meets = (runs.start < U64(section.address + section.size)) & (runs.end >= U64(section.address))
@@ -319,9 +319,9 @@ def _check_sections(inputs: PagingInputs) -> Iterator[Broken]:
                 yield _finding(
                     inputs,
                     VirtAddr(start),
-                    f"{section.name} with no more rights than its flags in the ELF file ask for",
+                    f"{section.name} with no more rights than its flags in the ELF file request",
                     excess,
-                    "the image was mapped without regard to its sections, or opened for writing and left so",
+                    "the image was mapped without regard to its sections, or made writable and not restored",
                 )
 
 
@@ -339,14 +339,14 @@ def _excess(section: Section, *, writable: bool, executable: bool) -> str:
 
 
 def check_low_half(inputs: PagingInputs) -> Iterator[Broken]:
-    """PT29: the identity map of booting is gone from the lower half."""
+    """PT29: the boot identity map has been removed from the lower half."""
     runs = inputs.space.runs
     low = runs.take((runs.start < U64(HALF)) & (kinds_of(inputs.space, runs, inputs.names) == IDENTITY))
     for start, size, _ in _rows(matching(low, lambda attributes: not attributes.page.user)):
         yield _finding(
             inputs,
             VirtAddr(start),
-            "nothing of the supervisor's in the lower half",
+            "no supervisor mapping in the lower half",
             "an identity mapping",
             "the boot identity map was never removed: null pointers read memory instead of faulting",
             severity=Severity.WARNING,
@@ -370,7 +370,7 @@ def check_devices(inputs: PagingInputs) -> Iterator[Broken]:
             VirtAddr(start),
             "a device's registers mapped uncached",
             f"physical {hex_address(physical)} is not RAM, and its memory type is wb",
-            "the mapping lacks PCD; only an MTRR may still keep the processor from caching registers",
+            "the mapping lacks PCD: the processor caches device registers unless an MTRR prevents it",
             severity=Severity.WARNING,
         )
 
@@ -387,7 +387,7 @@ def _no_direct_map(inputs: PagingInputs) -> str | None:
 def _holes_left_out(inputs: PagingInputs) -> tuple[str, ...]:
     if isinstance(inputs.boot_map, BootMap):
         return ()
-    return ("without a boot map nobody knows what RAM the direct map must reach",)
+    return ("without a boot map, the RAM that the direct map must map is unknown",)
 
 
 def _no_self_map(inputs: PagingInputs) -> str | None:
@@ -397,17 +397,17 @@ def _no_self_map(inputs: PagingInputs) -> str | None:
 def _kernel_is_low(inputs: PagingInputs) -> str | None:
     places = [inputs.cpu.rip or HALF, *(section.address for section in inputs.names.sections)]
     low = any(place < HALF for place in places)
-    return "the kernel lives in the lower half, or is still running there" if low else None
+    return "the kernel is linked in the lower half, or is still running there" if low else None
 
 
 def _one_root(inputs: PagingInputs) -> str | None:
     if inputs.roots[1:]:
         return None
-    return "only one address space is known" if inputs.roots else "roots have a kernel half in long mode alone"
+    return "only one address space is known" if inputs.roots else "roots have a kernel half only in long mode"
 
 
 def _narrow(inputs: PagingInputs) -> str | None:
-    return "addresses of 32 bits have no halves that are the processor's" if not inputs.cpu.long_mode else None
+    return "the processor does not divide 32-bit addresses into halves" if not inputs.cpu.long_mode else None
 
 
 def _both(*reasons: Callable[[PagingInputs], str | None]) -> Callable[[PagingInputs], str | None]:
@@ -416,13 +416,13 @@ def _both(*reasons: Callable[[PagingInputs], str | None]) -> Callable[[PagingInp
 
 PAGING_RULES: tuple[Rule[PagingInputs], ...] = (
     Rule("PT21", "no entry has reserved bits set", check_entries),
-    Rule("PT20", "tables are in RAM, of one level, named once", check_tables),
+    Rule("PT20", "tables are in RAM, used at one level, referenced once", check_tables),
     Rule("PT23", "the kernel's half is the same in every root", check_kernel_half, _one_root),
-    Rule("PT24", "the recursive slot is the supervisor's", check_self_map, _no_self_map),
-    Rule("PT25", "the direct map is complete and in its place", check_direct_map, _no_direct_map, _holes_left_out),
-    Rule("PT26", "user mode reaches its own half alone", check_user, _narrow),
+    Rule("PT24", "the recursive slot is supervisor-only", check_self_map, _no_self_map),
+    Rule("PT25", "the direct map is complete and correct", check_direct_map, _no_direct_map, _holes_left_out),
+    Rule("PT26", "user mode can access only its own half", check_user, _narrow),
     Rule("PT27", "nothing is writable and executable", check_write_execute),
-    Rule("PT29", "the boot identity map is gone", check_low_half, _both(_narrow, _kernel_is_low)),
+    Rule("PT29", "the boot identity map has been removed", check_low_half, _both(_narrow, _kernel_is_low)),
     Rule("PT31", "devices are mapped uncached", check_devices),
 )
-"""The rules of page tables, root causes before their consequences."""
+"""The rules of page tables, causes before their consequences."""

@@ -88,7 +88,7 @@ class FlatExpression:
 
 
 class Expression:
-    """An expression whose names and types are settled.
+    """An expression whose names and types are resolved.
 
     ``text`` is what was written and ``where`` the place it was written at; ``type`` is the type of its value, before
     an array becomes a pointer. ``operation`` is what it computes, None for a whole struct.
@@ -131,7 +131,7 @@ class Expression:
         return self._evaluate(memory, self._node(self_address), outer_address)
 
     def address(self, memory: VirtualMemory, self_address: int | None = None) -> VirtAddr:
-        """Where the thing is that it names. Raises as ``evaluate`` does; ExpressionError if it has no address."""
+        """The address of what it names. Raises as ``evaluate`` does; ExpressionError if it has no address."""
         if self._address is None:
             raise ExpressionError(self.where, self.text, 0, "this is a value and has no address")
         return VirtAddr(self._address(memory, self._node(self_address), 0))
@@ -142,7 +142,7 @@ class Expression:
         return None if self.operation is None else _flat(self.operation)
 
     def settled(self, memory: VirtualMemory) -> Expression:
-        """The same as it is at this stop: what does not depend on the node is a number, so that more of it is flat."""
+        """The same at this stop: what does not depend on the node becomes a number, so that more of it is flat."""
         if self.operation is None or self.flat is not None:
             return self
         found = copy(self)
@@ -153,7 +153,7 @@ class Expression:
 
     def _node(self, self_address: int | None) -> int:
         if self_address is None and self._needs_node:
-            raise ExpressionError(self.where, self.text, 0, "needs the address of a node")
+            raise ExpressionError(self.where, self.text, 0, "this expression needs the address of a node")
         return self_address or 0
 
     @cached_property
@@ -175,7 +175,7 @@ class Expression:
 def compile_expression(
     text: str, symbols: Symbols, self_type: Type | None = None, where: str = "", outer_type: Type | None = None
 ) -> Expression:
-    """Settle an expression's names and types.
+    """Resolve an expression's names and types.
 
     With ``self_type`` (a node's type) bare names are its fields first, then symbols, and ``self`` points to the
     node; with ``outer_type`` ``outer`` points to the element of that type that the node is nested in. Raises

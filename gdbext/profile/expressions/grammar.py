@@ -1,4 +1,4 @@
-"""The grammar of expressions: from text to a syntax tree. It knows C's operators, and nothing of any kernel.
+"""The grammar of expressions: from text to a syntax tree. It has C's operators, and no knowledge of any kernel.
 
 An expression can read memory and nothing else: there are no calls and no assignments, and its size is bounded.
 """
@@ -45,7 +45,7 @@ _ESCAPES = {"n": 10, "t": 9, "r": 13, "a": 7, "b": 8, "f": 12, "v": 11, "e": 27}
 
 
 class ExpressionError(ProfileError):
-    """An expression that cannot be used; ``column`` (from 1) says where in its text."""
+    """An expression that cannot be used; ``column`` (from 1) is the position in its text."""
 
     def __init__(self, where: str, text: str, position: int, problem: str) -> None:
         self.text = text
@@ -166,7 +166,7 @@ class _Token:
 
 
 def looks_like_type(name: str) -> bool:
-    """A guess at whether a name is a type, for who parses without symbols: C's base words, and ``..._t``."""
+    """A guess at whether a name is a type, for parsing without symbols: C's base words, and ``..._t``."""
     return is_base_word(name) or name.endswith("_t")
 
 
@@ -207,7 +207,7 @@ class _Parser:
             tokens.append(_Token(kind, match.group(kind), match.start(kind)))
             at = match.end()
         if len(tokens) > MAX_TOKENS:
-            raise ExpressionError(self._where, self._text[:40] + "...", 0, f"longer than {MAX_TOKENS} words")
+            raise ExpressionError(self._where, self._text[:40] + "...", 0, f"longer than {MAX_TOKENS} tokens")
         return [*tokens, _Token("end", "", len(self._text.rstrip()))]
 
     @property
@@ -220,7 +220,7 @@ class _Parser:
     def _unexpected(self) -> str:
         token = self._token
         if token.kind == "end":
-            return "something is missing at the end"
+            return "the expression is incomplete"
         if token.text == "(":
             return "an expression cannot call a function"
         return f"'{token.text}' is not expected here"
@@ -243,7 +243,7 @@ class _Parser:
     def _conditional(self) -> Ast:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise self._error("nested too deeply")
+            raise self._error("the expression is nested too deeply")
         condition = self._binary(0)
         position = self._token.position
         if self._accept("?"):
@@ -263,7 +263,7 @@ class _Parser:
     def _unary(self) -> Ast:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise self._error("nested too deeply")
+            raise self._error("the expression is nested too deeply")
         tree = self._prefixed()
         self._depth -= 1
         return tree
@@ -318,14 +318,14 @@ class _Parser:
         digits = token.text.rstrip("uUlL")
         suffix = token.text[len(digits) :].lower()
         if suffix not in ("", "u", "l", "ul", "lu", "ll", "ull", "llu"):
-            raise self._error(f"'{suffix}' is no suffix of a number", token)
+            raise self._error(f"'{suffix}' is not a number suffix", token)
         octal = digits[0] == "0" and digits.isdigit() and len(digits) > 1
         try:
             value = int(digits, 8) if octal else int(digits, 0)
         except ValueError:
-            raise self._error(f"'{digits}' is not an octal number (C reads a leading 0 so)", token) from None
+            raise self._error(f"'{digits}' is not an octal number (a leading 0 means octal, as in C)", token) from None
         if value >> 64:
-            raise self._error("a number of more than 64 bits", token)
+            raise self._error("the number has more than 64 bits", token)
         return Number(token.position, value, suffix, digits.isdigit() and not octal)
 
     def _named(self, token: _Token) -> Ast:
@@ -385,7 +385,7 @@ class _Parser:
         return None
 
     def _type_words(self, *, certain: bool) -> str | None:
-        """A type's name. Unless the place is ``certain`` to hold one, a lone unknown name is not taken for it."""
+        """A type's name. Unless the place is ``certain`` to hold one, a lone unknown name is not treated as a type."""
         words: list[str] = []
         tagged = False
         while self._token.kind in ("name", "quoted"):
@@ -415,7 +415,7 @@ class _Parser:
 
 
 def _unquoted(text: str) -> str:
-    """``'ns::Pool<4>::head'`` is how names are written that have signs in them, as in gdb."""
+    """``'ns::Pool<4>::head'`` is how names with special characters are written, as in gdb."""
     if not text.startswith("'"):
         return text.removeprefix("::")
     quoted, _, rest = text[1:].partition("'")

@@ -78,7 +78,7 @@ class Place:
 
     @property
     def load(self) -> Load:
-        """The reading of it; its type must have a width."""
+        """The load from it; its type must have a width."""
         width = width_of(self.type)
         assert width is not None
         size = self.type.size if self.bits is None else (self.shift + self.bits + 7) // 8
@@ -132,7 +132,7 @@ class Compiler:
             if member:
                 return _member_place(Place(SelfAddress(), node), *member, title=tree.name)
         elif tree.name == SELF:
-            raise self._error(tree.position, "there is no 'self' here: this expression is not about a node")
+            raise self._error(tree.position, "there is no 'self' here: this expression is not evaluated on a node")
         symbol = self._symbols.find_symbol(tree.name)
         if symbol is None:
             raise self._error(tree.position, self._unknown(tree.name))
@@ -209,7 +209,7 @@ class Compiler:
         return self._promoted(self._value(tree), tree.position)
 
     def _promoted(self, value: Value, position: int) -> Value:
-        """C's integer promotions; a pointer is taken as the unsigned number it is."""
+        """C's integer promotions; a pointer is treated as an unsigned number."""
         kind = value.type
         if kind.kind is Kind.POINTER:
             return Value(value.operation, UNSIGNED_LONG)
@@ -292,7 +292,7 @@ class Compiler:
     def _address_of(self, tree: Unary) -> Value:
         place = self._compile(tree.operand)
         if isinstance(place, Value):
-            raise self._error(tree.position, "only what is in memory has an address")
+            raise self._error(tree.position, "'&' needs something in memory: a value has no address")
         if place.bits is not None:
             raise self._error(tree.position, "a bit-field has no address of its own")
         kind = place.type
@@ -302,7 +302,7 @@ class Compiler:
         kind = self._type(tree.type_name, tree.position)
         operand = self._value(tree.operand)
         if width_of(kind) is None:
-            raise self._error(tree.position, f"nothing can be cast to {kind.name}")
+            raise self._error(tree.position, f"a value cannot be cast to {kind.name}")
         return _converted(operand, kind)
 
     def _conditional(self, tree: Conditional) -> Value:
@@ -330,7 +330,7 @@ class Compiler:
         if sign in ("+", "-") and any(pointers):
             return self._pointer_sum(tree, left, right, pointers)
         if sign in ("*", "/", "<<", ">>") and any(pointers):
-            raise self._error(tree.position, f"'{sign}' on a pointer; cast it to uintptr_t")
+            raise self._error(tree.position, f"'{sign}' cannot be applied to a pointer; cast it to uintptr_t")
         if sign in ("<<", ">>"):
             left, right = self._promoted(left, tree.position), self._promoted(right, tree.position)
             return self._arithmetic(tree, left, right)
@@ -360,7 +360,7 @@ class Compiler:
                 size = (left.type.target or VOID).size or 1
                 bytes_between = convert(folded(Arithmetic("-", left.operation, right.operation, U64)), S64)
                 return Value(folded(Arithmetic("/", bytes_between, Const(size, S64), S64)), LONG)
-        raise self._error(tree.position, f"'{tree.operator}' does not go with these pointers")
+        raise self._error(tree.position, f"'{tree.operator}' cannot be applied to these pointers")
 
     def _sizeof(self, tree: SizeOf) -> Value:
         kind = self._type(tree.type_name, tree.position) if tree.type_name else self._operand_type(tree)
@@ -404,7 +404,7 @@ INT_WIDTH = Width(32, True)
 
 
 def find_member(kind: Type, name: str) -> tuple[Field, int] | None:
-    """The member of this name and its offset in bytes, looked for in anonymous members and base classes too."""
+    """The member of this name and its offset in bytes, searched in anonymous members and base classes too."""
     for member in kind.fields:
         if member.name == name:
             return member, member.offset
@@ -431,7 +431,7 @@ def _no_member(kind: Type, name: str) -> str:
     names = field_names(kind)
     if not names:
         incomplete = kind.kind in _AGGREGATES and not kind.size
-        return f"{kind.name} is nowhere defined" if incomplete else f"{kind.name} has no members"
+        return f"{kind.name} is not defined anywhere" if incomplete else f"{kind.name} has no members"
     return f"{kind.name} has no member '{name}'" + _hint(nearest_names(name, names))
 
 
@@ -444,14 +444,14 @@ def _lost(name: str, remains: tuple[str, ...]) -> str:
     """Why a name of the kernel's source has no address, and what to do about it."""
     kept = "make it volatile or not static, or mark it __attribute__((used)), and build again"
     if remains:
-        return f"the compiler took '{name}' apart, into {', '.join(remains)}, so it has no address of its own; {kept}"
-    return f"the compiler has left nothing of '{name}' in memory; {kept}"
+        return f"the compiler split '{name}' into {', '.join(remains)}, so it has no address of its own; {kept}"
+    return f"the compiler removed '{name}' from memory; {kept}"
 
 
 def _untyped(place: Place) -> str:
     if not place.title or place.title.startswith("'"):
         return "void has no value; cast the pointer first, as in *(uint64_t *)x"
-    return f"'{place.title}' has no type; its address is &{place.title}, what is there *(uint64_t *)&{place.title}"
+    return f"'{place.title}' has no type; use &{place.title}, or *(uint64_t *)&{place.title} for the value there"
 
 
 def _member_place(owner: Place, member: Field, offset: int, title: str) -> Place:

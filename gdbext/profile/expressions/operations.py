@@ -1,4 +1,4 @@
-"""What an expression computes, once names and types are settled: integers of 32 and 64 bits, and loads from memory.
+"""What an expression computes, once names and types are resolved: integers of 32 and 64 bits, and loads from memory.
 
 One tree of operations is turned into three kinds of Python closure, which must agree (the third in ``vectors.py``):
 
@@ -31,7 +31,7 @@ class EvaluationError(MemoryUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Width:
-    """How an integer is held: ``bits``, and whether it is signed. One bit is a truth value."""
+    """How an integer is stored: ``bits``, and whether it is signed. One bit is a truth value."""
 
     bits: int
     signed: bool
@@ -188,9 +188,9 @@ def walk(operation: Operation) -> Iterator[Operation]:
 
 
 def folded(operation: Operation) -> Operation:
-    """The number that an operation on numbers alone amounts to; else the operation itself.
+    """The number that an operation on numbers alone yields; else the operation itself.
 
-    What has no value (a division by zero) stays as it is: it may be in a branch that is never taken.
+    What has no value (a division by zero) is left unchanged: it may be in a branch that is never taken.
     """
     below = children(operation)
     if isinstance(operation, Load) or not below or not all(isinstance(child, Const) for child in below):
@@ -204,7 +204,7 @@ def folded(operation: Operation) -> Operation:
 def settled(operation: Operation, memory: Any) -> Operation:
     """The operation with everything computed now that does not depend on the node.
 
-    What has no value now stays as it is: it may be in a branch that is never taken.
+    What has no value now is left unchanged: it may be in a branch that is never taken.
     """
     if not mentions_self(operation):
         try:
@@ -264,7 +264,7 @@ def scalar_over_memory(operation: Operation) -> Scalar:
 
 
 def address_over_memory(address: Operation, pointer: bool, title: str) -> Scalar:
-    """The same arguments: where a place is; EvaluationError when it is behind a null pointer."""
+    """The same arguments: where a place is; EvaluationError when a null pointer leads to it."""
     base, offset = offset_from_base(address)
     start = scalar_over_memory(base)
 
@@ -331,7 +331,7 @@ def _extractor(load: Load) -> Callable[[bytes], int]:
 
 
 class _Scalars:
-    """Builds closures that compute one Python integer; how memory is read is the caller's affair."""
+    """Builds closures that compute one Python integer; the caller decides how memory is read."""
 
     def __init__(
         self, load: Callable[[Load, Scalar], Scalar], self_address: Scalar, outer_address: Scalar | None = None

@@ -26,7 +26,7 @@ from gdbext.profile.expressions.operations import (
 )
 
 Offsets = NDArray[np.int64] | range
-"""Where nodes are in a buffer, in bytes; a range where they lie side by side, which is read several times faster."""
+"""Where nodes are in a buffer, in bytes; a range where they are adjacent, which is read several times faster."""
 Vector = Callable[[NDArray[np.uint8], Offsets, NDArray[np.uint64]], NDArray[Any]]
 
 
@@ -88,7 +88,7 @@ def gather_values(buffer: NDArray[np.uint8], offsets: Offsets, dtype: np.dtype[A
 
 
 def shifted(offsets: Offsets, by: int) -> Offsets:
-    """The offsets ``by`` bytes on."""
+    """The offsets, each plus ``by`` bytes."""
     if isinstance(offsets, range):
         return range(offsets.start + by, offsets.stop + by, offsets.step)
     return offsets + by
@@ -158,7 +158,7 @@ def _shift_arrays(operation: Arithmetic) -> Callable[[NDArray[Any], NDArray[Any]
 
 
 def _divide_arrays(operation: Arithmetic) -> Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]:
-    """Division that cuts toward zero, where numpy's rounds down."""
+    """Division that truncates toward zero, where numpy's rounds down."""
 
     def divide(value: NDArray[Any], divisor: NDArray[Any]) -> NDArray[Any]:
         if not divisor.all():

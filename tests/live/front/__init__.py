@@ -1,1 +1,1 @@
-"""What a person meets first: starting, installing, sources of memory, descriptions, help, and bad input."""
+"""What a user meets first: starting, installing, sources of memory, descriptions, help, and bad input."""

@@ -48,9 +48,9 @@ def check_all_resolves(told, why):
 def test_every_name_of_the_reference_profile_resolves(kernel):
     check_all_resolves(answer(in_gdb(kernel, "memprofile check -json")), "there is no guest")
     told = opened("--elf", kernel, "--", "memprofile check -json").stdout
-    check_all_resolves(answer(told), "there is no memory to look at")
+    check_all_resolves(answer(told), "there is no memory to read")
     shown = opened("--elf", kernel, "--profile", "reference", "--", "memprofile", "--", "memprofile show").stdout
-    assert shown.count("every name in it resolves") == 2
+    assert shown.count("every name in the profile resolves") == 2
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_direct_map_that_only_memory_tells_is_said_to_be_unknown(kernel, tmp_p
     (tmp_path / "k.toml").write_text('[kernel]\nname = "k"\n[address]\ndirect_map = "(uint64_t)pmm_manager"\n')
     told = answer(opened("--elf", kernel, "--profile", tmp_path / "k.toml", "--", "memprofile check -json").stdout)
     assert told["direct_map"] is None
-    assert told["unread"] == ["the direct map: there is no memory to look at: name a DUMP too"]
+    assert told["unread"] == ["the direct map: there is no memory to read: give a DUMP too"]
 
 
 def test_what_is_missing_is_said(kernel, gcc_kernel, tmp_path):
@@ -124,9 +124,9 @@ def test_what_is_missing_is_said(kernel, gcc_kernel, tmp_path):
     assert "no profile describes this kernel" in opened("--elf", other, "--", "memprofile check", expect=1).stderr
     assert "no profile describes this kernel" in in_gdb(other, "memprofile check")
     assert "symbols are missing: load them with 'file'" in in_gdb(None, "memprofile check")
-    assert "name a DUMP too" in opened("--elf", gcc_kernel, "--", "pmmstat", expect=1).stderr
+    assert "give a DUMP too" in opened("--elf", gcc_kernel, "--", "pmmstat", expect=1).stderr
     assert "--elf KERNEL" in opened("--", "memprofile check", expect=2).stderr
-    assert "a kernel's own goes behind --elf" in opened(gcc_kernel, "--", "memprofile check", expect=2).stderr
+    assert "give a kernel's ELF file with --elf" in opened(gcc_kernel, "--", "memprofile check", expect=2).stderr
 
 
 @pytest.mark.parametrize("manager", ["bitmap", "buddy"])

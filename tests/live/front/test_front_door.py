@@ -42,7 +42,7 @@ def gdb(*commands: str, cwd: Path = ROOT, environment: Mapping[str, str] | None 
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be buried does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
@@ -109,11 +109,11 @@ def test_errors_that_checks_find_make_3(commands, status):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--kernel", "/dev/null"], "is no kernel"),
-        (["--memory", "12Q"], "no memory size"),
+        (["--kernel", "/dev/null"], "is not a kernel"),
+        (["--memory", "12Q"], "not a memory size"),
         (["--cpu", "no-such-cpu"], "no-such-cpu"),
         (["--stop", "no_such_symbol"], 'Function "no_such_symbol" not defined'),
-        (["--profile", "/nonexistent.toml"], "there is no file /nonexistent.toml"),
+        (["--profile", "/nonexistent.toml"], "file /nonexistent.toml does not exist"),
         (["--batch", "print 1", "--", "-no-such-option"], "-no-such-option"),
         (["--no-such-option"], "unrecognized arguments"),
     ],
@@ -148,7 +148,7 @@ def test_help_needs_no_session():
 
 
 class Terminal:
-    """scripts/run on a terminal, with somebody who types."""
+    """scripts/run on a terminal, with typed input."""
 
     def __init__(self, kind: str = "dumb") -> None:
         self.child, self.fd = pty.fork()
@@ -196,7 +196,7 @@ def test_a_person_who_waits_is_told_how_far_it_is():
     terminal.type("python import gdbext.report.progress as line; line.PATIENCE = 0\n")
     terminal.read_until("(gdb) ")
     terminal.type("vmmap\n")
-    terminal.read_until("\rvmmap: reading memory, 0% (Ctrl-C stops it)\r")
+    terminal.read_until("\rvmmap: reading memory, 0% (Ctrl-C to stop)\r")
     terminal.read_until("    \r4-level paging")
     terminal.type("set confirm off\nquit\n")
     assert terminal.exit_status() == 0
@@ -410,7 +410,7 @@ def test_a_script_that_steps_is_waited_for(boot, tmp_path):
 
 
 def test_qemu_that_does_not_start_says_why(gcc_kernel):
-    with pytest.raises(StartFailed, match=f"QEMU ended at once: {QEMU}: -bogus: invalid option"):
+    with pytest.raises(StartFailed, match=f"QEMU ended during startup: {QEMU}: -bogus: invalid option"):
         Session(gcc_kernel, qemu_args=("-bogus",))
 
 

@@ -1,4 +1,4 @@
-"""gdbext looks and does not touch (from every source: test_sources.py), and it answers bad input in one line."""
+"""gdbext changes nothing in the guest (for every source: test_sources.py), and rejects bad input in one line."""
 
 import re
 import subprocess
@@ -56,7 +56,7 @@ WRONG = [
     ("vmwalk 1 -root", "-root needs R"),
     ("vmwalk 1 -root &pmm", "cannot be a root"),
     ("vmmap 0x1000", "one too many"),
-    ("vmmap -filter colour", "knows no word 'colour'"),
+    ("vmmap -filter colour", "-filter has no word 'colour'"),
     ("vmfind 1 -size 0", "no range of physical addresses"),
     ("vmfind 1 -size 0xffffffffffffffff", "no range of physical addresses"),
     ("vmfault no_such_thing", 'No symbol "no_such_thing"'),

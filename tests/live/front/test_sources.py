@@ -1,4 +1,4 @@
-"""Every source of physical memory answers alike, refuses what is not RAM, and fails in one line."""
+"""Every source of physical memory gives the same results, refuses what is not RAM, and fails in one line."""
 
 import hashlib
 import json
@@ -96,7 +96,7 @@ def answers(ask):
 
 @pytest.fixture(scope="module")
 def told(gcc_kernel):
-    """What a machine with a shared file answers: the measure for all others."""
+    """The results of a machine with a shared file: the reference for all other sources."""
     with Session(gcc_kernel, memory="32M") as session:
         session.run_to("kernel_ready")
         yield answers(lambda command: session.command(*command.split()))
@@ -176,7 +176,7 @@ def test_a_process_with_other_contents_is_not_read(behind):
 
     sources = listed(behind(lying, memory="32M", shared=False))
     assert sources["process"]["status"] == "not usable"
-    assert "something else" in sources["process"]["why"]
+    assert "compared frames differ" in sources["process"]["why"]
     assert sources["remote"]["status"] == "in use"
 
 
@@ -269,8 +269,8 @@ def test_a_stub_that_refuses_half_way_is_back_in_its_mode(behind, after):
     session = start(behind, "remote")
     session.text("memsource")
     session.proxy.rule = failing(after, lambda: b"E14")
-    assert "it answered E14" in failure(session, "heapcheck")
-    assert "it answered E14" in failure(session, "vmmap")
+    assert "it replied E14" in failure(session, "heapcheck")
+    assert "it replied E14" in failure(session, "vmmap")
     session.proxy.rule = proxy.without_host_addresses
     assert mode(session) == "0"
     assert session.command("memcheck")["findings"] == []
@@ -384,7 +384,7 @@ def test_qemu_killed_during_a_command(behind, source):
 
 @pytest.fixture(scope="module")
 def dumps(gcc_kernel, tmp_path_factory):
-    """One machine, stopped, and all that can be made of it: dumps, images, and what gdbext says inside gdb."""
+    """One stopped machine in all its forms: dumps, images, and gdbext's results inside gdb."""
     directory = tmp_path_factory.mktemp("dumps")
     with Session(gcc_kernel, memory="32M") as session:
         session.run_to("kernel_ready")
@@ -489,10 +489,10 @@ def test_output_goes_to_a_file(dumps, tmp_path):
     ("make", "says"),
     [
         (lambda d, k: [d / "kdump"], "kdump-compressed"),
-        (lambda d, k: [d / "raw"], "needs --registers"),
-        (lambda d, k: [k], "not the dump of an x86 machine"),
+        (lambda d, k: [d / "raw"], "add --registers"),
+        (lambda d, k: [k], "not a dump of an x86 machine"),
         (lambda d, k: [d / "nowhere"], "No such file"),
-        (lambda d, k: [d / "plain", "--processor", "1"], "there is no 1"),
+        (lambda d, k: [d / "plain", "--processor", "1"], "it has no processor 1"),
         (lambda d, k: [d / "plain", "--elf", d / "raw"], "not an ELF file"),
         (lambda d, k: [d / "plain", "--registers", d / "ram"], "cannot be read"),
         (lambda d, k: [d / "plain", "--profile", "nonsense"], "nonsense"),
@@ -508,6 +508,6 @@ def test_what_cannot_be_opened_is_one_line_and_2(dumps, gcc_kernel, make, says):
 
 def test_a_dump_that_is_cut_short_is_said_to_be(dumps, tmp_path):
     whole = (dumps.files / "plain").read_bytes()
-    for size, says in ((len(whole) // 2, "cut short"), (100, "cut short"), (0, "empty")):
+    for size, says in ((len(whole) // 2, "truncated"), (100, "truncated"), (0, "empty")):
         (tmp_path / "cut").write_bytes(whole[:size])
         assert says in opened(tmp_path / "cut", "--", "vmmap", expect=2).stderr

@@ -138,7 +138,7 @@ def test_what_fits_is_used_although_other_parts_do_not(boot, reference, tmp_path
     profile.write_text(reference + '\n[pmm.other]\nkind = "bitmap"\nbits = "nothing"\ncount = 1\n')
     session = boot(memory="64M", profile=profile)
     assert session.command("pmmstat")["managers"][0]["name"] == "bitmap"
-    assert "left out:" in session.text("memcheck")
+    assert "skipped:" in session.text("memcheck")
     assert "nothing" in session.text("memcheck")
 
 

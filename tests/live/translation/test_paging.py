@@ -42,7 +42,7 @@ def test_vmfind_gives_every_address_that_qemu_lists(session):
         answer = session.command("vmfind", hex(physical))
         assert {int(reach["mapping"]["start"], 16) for reach in answer["reaches"]} == theirs
         assert answer["is_ram"]
-    assert "the rights differ" in session.text("vmfind 0x100000")
+    assert "the mappings differ in rights or memory type" in session.text("vmfind 0x100000")
     assert "not mapped" in session.text("vmfind 0xfee00000")
     assert "not RAM" in session.text("vmfind 0xfee00000")
 
@@ -75,7 +75,7 @@ def test_filters(session):
     assert session.command("vmmap", "-filter", '"!w 4k"')["mappings"] == [
         m for m in whole if "w" not in m["supervisor"] and m["page_size"] == 4096
     ]
-    assert "none of them is wanted" in session.text("vmmap -filter user")
+    assert "no mapping matches the filter" in session.text("vmmap -filter user")
 
 
 def test_tables_are_where_the_kernel_has_them(session):
@@ -98,12 +98,12 @@ def test_vmfault_reads_the_kernels_own_record(boot):
     assert code
     assert (fault["address"], fault["error_code"]) == (printed[2], code[1])
     assert fault["access"] == f"supervisor {printed[1]}"
-    assert "found no page" in fault["verdict"]
+    assert "hit an unmapped page" in fault["verdict"]
     assert fault["blame"] == fault["walk"]["steps"][-1]["entry_address"]
 
 
 def test_vmfault_reads_the_handlers_stack(boot):
-    """Without a profile: the guest stands at the first instruction of its page-fault handler."""
+    """Without a profile: the guest is stopped at the first instruction of its page-fault handler."""
     session = boot(memory="64M", append="scenario=fault", stop=None)
     session.run_to("scenario_run")
     handler = session.execute("output/x ((long *)&vector_stubs)[14]").strip()
@@ -112,20 +112,20 @@ def test_vmfault_reads_the_handlers_stack(boot):
     fault = session.command("vmfault")
     assert "stack" in fault["source"]
     assert fault["error_code"] == "0x2"
-    assert "found no page" in fault["verdict"]
+    assert "hit an unmapped page" in fault["verdict"]
 
 
 @pytest.mark.parametrize(
     ("address", "code", "says"),
     [
         ("kmain", "3", "W is clear in the level-1 entry"),
-        ("kmain", "1", "the tables allow this supervisor read: a stale TLB entry"),
+        ("kmain", "1", "the tables allow this supervisor read: the TLB entry was stale"),
         ("kmain", "5", "U is clear in the level-4 entry"),
         ("kernel_heap.start", "0x11", "NX is set in the level-1 entry"),
-        ("kernel_heap.start", "2", "the page was not present then"),
+        ("kernel_heap.start", "2", "the page was not present at the fault"),
         ("0x1234", "0", "the level-4 entry at"),
-        ("0x800000000000", "0", "this was no page fault"),
-        ("kmain", "0x100", "no error code of a page fault"),
+        ("0x800000000000", "0", "this was not a page fault"),
+        ("kmain", "0x100", "not a page-fault error code"),
     ],
 )
 def test_verdicts(session, address, code, says):
@@ -137,7 +137,7 @@ def test_reserved_bit(victim):
     write_entry(victim, at, value | 1 << 51)
     assert found(victim) == [("PT21", "error", at)]
     assert victim.command("vmwalk", "kernel_heap.start")["outcome"] == "reserved-bits"
-    assert "met a malformed entry" in victim.command("vmfault", "kernel_heap.start", "9")["verdict"]
+    assert "hit a malformed entry" in victim.command("vmfault", "kernel_heap.start", "9")["verdict"]
 
 
 def test_misaligned_large_page(victim):
@@ -189,7 +189,7 @@ def test_direct_map_page_remapped_and_unmapped(victim):
     assert found(victim) == [("PT25", "error", page)]
     write_entry(victim, at, 0)
     assert found(victim) == [("PT25", "error", page)]
-    assert "nothing at physical 0x150000" in victim.text("vmcheck")
+    assert "physical 0x150000, which is usable RAM, is not mapped" in victim.text("vmcheck")
 
 
 def test_identity_map_left_behind(victim):
