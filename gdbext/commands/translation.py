@@ -62,8 +62,8 @@ Entries with reserved bits set, and tables outside RAM, are listed below the map
         ),
         details="""
 Searches every known address space: that of the selected processor and those of the others. Each range of virtual
-addresses is one line with its rights; a note says if the rights differ between them. Folded ranges (see vmmap) are
-listed as repeats. If an address space uses the frame as a page table, that is listed too.
+addresses is one line with its rights; a note says if they differ in rights or memory type. Folded ranges (see vmmap)
+are listed as repeats. If an address space uses the frame as a page table, that is listed too.
 """,
     ),
     Command(
