@@ -1,4 +1,4 @@
-"""What the command about the kernel's description answers."""
+"""The answers of the command about the kernel's profile."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
 class _Values:
-    """What the profile's expressions amount to, as far as there is a machine that tells; and what is not told, why."""
+    """The values of the profile's expressions, as far as they can be read; for the rest, the reason."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -76,7 +76,7 @@ class _Values:
 
     @property
     def unread(self) -> tuple[str, ...]:
-        """A line for each reason, with all that it left out; reasons that differ by an address alone are one."""
+        """A line for each reason, with all values that it prevented; reasons that differ in an address share a line."""
         alike: dict[str, list[str]] = {}
         for why, what in self._missing.items():
             line = f"{' and '.join(what)}: {why}"
@@ -88,7 +88,7 @@ class _Values:
 
 
 def _told_once(problems: Iterable[ProfileError]) -> tuple[str, ...]:
-    """The problems as lines; what several parts of a profile share is one line, which names the other parts too."""
+    """The problems as lines; a problem that several parts of a profile share is one line that names all of them."""
     places: dict[str, list[str]] = {}
     for problem in problems:
         places.setdefault(problem.problem, []).append(problem.where)

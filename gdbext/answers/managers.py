@@ -1,4 +1,4 @@
-"""What the commands about heaps, and about the rules of all managers, answer."""
+"""The answers of the commands about heaps, and about the rules of all managers."""
 
 from collections.abc import Callable
 
@@ -24,12 +24,12 @@ def _heap_stats(session: Session, arguments: Arguments) -> tuple[HeapStat | Unre
 
 
 def heapstat(session: Session, arguments: Arguments) -> HeapStats:
-    """Count the chunks of every heap, or of one."""
+    """Count the chunks of every heap, or of the named one."""
     return HeapStats(_heap_stats(session, arguments))
 
 
 def heaplist(session: Session, arguments: Arguments) -> ChunkLists | HeapMaps:
-    """List the chunks of every heap, or of one; or draw them."""
+    """List the chunks of every heap, or of the named one; or draw their map."""
     heaps = session.heaps.chosen(arguments.text("HEAP"))
     if arguments.has("-map"):
         return _map(session, arguments, heaps)
@@ -50,13 +50,13 @@ def heaplist(session: Session, arguments: Arguments) -> ChunkLists | HeapMaps:
 def _map(session: Session, arguments: Arguments, heaps: tuple[HeapSnapshot | Unread, ...]) -> HeapMaps:
     for option in ("-free", "-used", "-sort", "-state", "-size", "-cache", "-caller", "-bins"):
         if arguments.has(option):
-            raise UsageError(f"-map draws all chunks: leave {option} out (-range A B draws a part of the addresses)")
+            raise UsageError(f"-map draws all chunks: remove {option} (-range A B draws a part of the addresses)")
     window = _bounds(session, arguments, "-range")
     return HeapMaps(tuple(heap if isinstance(heap, Unread) else session.heaps.map(heap, window) for heap in heaps))
 
 
 def _insist_on_cache(name: str | None, heaps: tuple[HeapSnapshot | Unread, ...]) -> None:
-    """Complain of a cache that no heap has."""
+    """Refuse a cache that no heap has."""
     slabs = [slabs_of(heap) for heap in heaps if isinstance(heap, HeapSnapshot)]
     there = [cache.name for found in slabs if found is not None for cache in found.caches if not cache.internal]
     if name is not None and name not in there:
@@ -66,7 +66,7 @@ def _insist_on_cache(name: str | None, heaps: tuple[HeapSnapshot | Unread, ...])
 
 
 def _states(arguments: Arguments) -> tuple[str, ...]:
-    """The states that are asked for; a chunk whose header is overwritten might be in any."""
+    """The requested states; a chunk whose header is overwritten might be in any state."""
     wanted = {state for state in ("free", "used") if arguments.has(f"-{state}") or arguments.text("-state") == state}
     if arguments.text("-state") == "unknown":
         return (*wanted, "unknown")
@@ -87,12 +87,14 @@ def _bounds(session: Session, arguments: Arguments, option: str) -> tuple[int, i
 def _caller(
     session: Session, heaps: tuple[HeapSnapshot | Unread, ...], typed: str | None
 ) -> Callable[[int], bool] | None:
-    """Which code is meant: a function by its name, a place in it as it is shown, or an address."""
+    """The callers that are meant: a function by its name, FUNCTION+OFFSET as it is shown, or an address."""
     if typed is None:
         return None
     known = [heap.callers for heap in heaps if isinstance(heap, HeapSnapshot) and heap.callers is not None]
     if not known:
-        raise UsageError("-caller: nobody records who asked for chunks (caller in the profile, and the kernel's part)")
+        raise UsageError(
+            "-caller: callers are not recorded; have the kernel record them, and add `caller` to the profile"
+        )
     names = session.heaps.code_names
     of_name = {int(c) for callers in known for c in np.unique(callers) if typed in (names(c), _function(names(c)))}
     wanted = of_name or {session.evaluate(typed)}
@@ -100,7 +102,7 @@ def _caller(
 
 
 def _function(name: str) -> str:
-    """A place in the code without its offset."""
+    """FUNCTION+OFFSET without its offset."""
     return name.rpartition("+")[0]
 
 
@@ -120,7 +122,7 @@ def heapchunk(session: Session, arguments: Arguments) -> ChunksFound:
 
 
 def heapcheck(session: Session, arguments: Arguments) -> Checked:
-    """Look at the rules of every heap, or of one."""
+    """Check the rules of every heap, or of the named one."""
     name = arguments.text("HEAP")
     report, leaks = session.heaps.check(name=name), None
     if arguments.has("-leaks"):
@@ -131,9 +133,9 @@ def heapcheck(session: Session, arguments: Arguments) -> Checked:
 
 
 def memcheck(session: Session, arguments: Arguments) -> Checked:
-    """Look at every rule of every manager, or at one rule and nothing that it does not need."""
+    """Check every rule of every manager; or one rule alone, reading only what it needs."""
     chosen, skip = arguments.text("-only"), arguments.text("-skip")
-    report, missing = _looked_at(session, every if chosen is None else lambda rule: rule == chosen)
+    report, missing = _checked(session, every if chosen is None else lambda rule: rule == chosen)
     for rule in (chosen, skip):
         if rule is not None and rule not in _rules_of(report):
             _require_rule(session, rule)
@@ -142,8 +144,8 @@ def memcheck(session: Session, arguments: Arguments) -> Checked:
     return Checked(report.findings, report.checked, report.skipped, problems)
 
 
-def _looked_at(session: Session, wanted: Wanted) -> tuple[CheckReport, list[str]]:
-    """What the wanted rules find, and what the profile does not describe."""
+def _checked(session: Session, wanted: Wanted) -> tuple[CheckReport, list[str]]:
+    """The report of the wanted rules, and what the profile does not describe."""
     reports: list[CheckReport] = []
     missing: list[str] = []
     for domain in session.domains:
@@ -161,7 +163,7 @@ def _rules_of(report: CheckReport) -> list[str]:
 
 
 def _require_rule(session: Session, rule: str) -> None:
-    """Complain of a rule that is none of those here."""
-    known = _rules_of(_looked_at(session, every)[0])
+    """Refuse a rule that does not exist here."""
+    known = _rules_of(_checked(session, every)[0])
     if rule not in known:
         raise UsageError(f"there is no rule {rule} here; there are {', '.join(known)}")

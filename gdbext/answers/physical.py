@@ -1,4 +1,4 @@
-"""What the commands about physical memory and who manages it answer."""
+"""The answers of the commands about physical memory and its managers."""
 
 import re
 
@@ -23,14 +23,14 @@ def pmmstat(session: Session, arguments: Arguments) -> PmmStats:
 
 
 def pmmdump(session: Session, arguments: Arguments) -> PmmDumps | PmmMap:
-    """List what a physical manager holds, or draw it."""
+    """List what a physical manager holds, or draw its map."""
     managers = session.physical.chosen(arguments.text("MANAGER"))
     window, name = _range(session, arguments), arguments.text("-zone")
     zone = _zone(session, managers, name) if name is not None else None
     within = _both(window, zone, f"-range and -zone {name}") if zone else window
     if arguments.has("-map"):
         if name is not None and zone is None:
-            raise UsageError(f"-map draws addresses, and '{name}' is a list that may hold any")
+            raise UsageError(f"-map draws a range of addresses, but '{name}' is a list that may hold any address")
         return _map(session, managers, within)
     return PmmDumps(tuple(_dump(manager, name, window, within) for manager in managers))
 
@@ -56,7 +56,7 @@ def _zone(session: Session, managers: Managers, name: str) -> Window | None:
         return bounds[name]
     if isinstance(session.physical.zones, Unread):
         raise UsageError(f"-zone {name}: the zones cannot be read: {session.physical.zones.why}")
-    there = f"there are {', '.join(bounds)}" if bounds else "the profile names none ([zones])"
+    there = f"there are {', '.join(bounds)}" if bounds else "the profile describes none; add [zones]"
     raise UsageError(f"there is no zone '{name}'; {there}")
 
 
@@ -77,7 +77,7 @@ def _both(window: Window | None, zone: Window, what: str) -> Window:
 def _dump(
     manager: PmmSnapshot | Unread, name: str | None, window: Window | None, within: Window | None
 ) -> PmmDump | Unread:
-    """A manager's contents: of the list of this name whatever is on it, though it belong elsewhere."""
+    """A manager's contents; of a list that is named, every entry, even if it belongs in another list."""
     if isinstance(manager, Unread):
         return manager
     if name in {found.name for found in _lists(manager)}:
@@ -98,12 +98,12 @@ _BY_NUMBER = re.compile(r"pfn\s*=(?!=)")
 
 
 def pmmframe(session: Session, arguments: Arguments) -> Frame:
-    """Tell all about one frame."""
+    """Show everything known about one frame."""
     text = arguments.text("PA") or ""
     numbered = _BY_NUMBER.match(text)
     expression = text[numbered.end() :].strip() if numbered else text
     if not expression:
-        raise UsageError(f"pmmframe: {text} needs a number of a frame behind it")
+        raise UsageError(f"pmmframe: give a frame number after {text}")
     value = session.evaluate(expression)
     address = value * FRAME_SIZE if numbered else value
     bits = session.machine.cpu.phys_bits

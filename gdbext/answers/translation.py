@@ -1,4 +1,4 @@
-"""What the commands about translation answer: an address, an address space, the processor, the source of memory."""
+"""The answers of the commands about translation: an address, an address space, the processor, the memory source."""
 
 from dataclasses import replace
 
@@ -19,18 +19,18 @@ from gdbext.x86.walk import Walk
 
 
 def _root(session: Session, arguments: Arguments) -> PhysAddr | None:
-    """The root table that ``-root`` names, PCID and flag bits taken off."""
+    """The root table that ``-root`` names, without PCID and flag bits."""
     text = arguments.text("-root")
     if text is None:
         return None
     mode = paging_mode(session.machine.cpu)
     if mode is None:
-        raise UsageError("-root makes no sense here: paging is off")
+        raise UsageError("-root cannot be used: paging is off")
     value = session.evaluate(text)
     # Bit 63 of a value loaded into CR3 asks for no flush, it is no part of the address (SDM vol. 3A, 4.10.4.1).
     value &= (1 << 63) - 1
     if mode.root_of(value) | (value & 0xFFF) != value:
-        raise UsageError(f"-root {text} is {hex_address(value)}, which cannot be a root: a physical address is wanted")
+        raise UsageError(f"-root {text} is {hex_address(value)}, which cannot be a root: give a physical address")
     return mode.root_of(value)
 
 
@@ -40,7 +40,7 @@ def vmwalk(session: Session, arguments: Arguments) -> Walk:
 
 
 def _text(arguments: Arguments, name: str) -> str:
-    """A required argument: parsing has made sure that it is there."""
+    """A required argument: parsing has ensured that it is there."""
     text = arguments.text(name)
     assert text is not None
     return text
@@ -82,7 +82,7 @@ def vmfind(session: Session, arguments: Arguments) -> Found:
     size = session.evaluate(arguments.text("-size") or "1")
     reach = 1 << session.machine.cpu.phys_bits
     if not 0 < size <= reach or physical + size > reach:
-        raise UsageError(f"{hex_address(physical)} with {size} bytes is no range of physical addresses")
+        raise UsageError(f"{hex_address(physical)} with {size} bytes is not a range of physical addresses")
     root = _root(session, arguments)
     spaces = session.translation.spaces() if root is None else ((arguments.text("-root") or "", root),)
     found = ((name, session.translation.space(space)) for name, space in spaces)
@@ -102,7 +102,7 @@ def vmfault(session: Session, arguments: Arguments) -> Fault:
 
 
 def vmcheck(session: Session, arguments: Arguments) -> Checked:
-    """Look at the rules of page tables."""
+    """Check the rules of page tables."""
     report = session.translation.check(root=_root(session, arguments))
     return Checked(report.findings, report.checked, report.skipped)
 
@@ -119,6 +119,6 @@ def memcpu(session: Session, arguments: Arguments) -> CpuReport:
 
 
 def memsource(session: Session, arguments: Arguments) -> Sources:
-    """Show where physical memory is read from."""
+    """Show which source physical memory is read from."""
     machine = session.machine
     return Sources(machine.memory.ram.total, machine.considered)

@@ -39,7 +39,7 @@ def test_nothing_is_said_where_nothing_is_recorded(boot):
     machine = boot(append="scenario=workload", memory="64M")
     listed = machine.command("heaplist", "-used")["heaps"][0]
     assert {c["caller"] for c in listed["chunks"]} == {None}
-    with pytest.raises(CommandFailed, match="nobody records who asked"):
+    with pytest.raises(CommandFailed, match="callers are not recorded; have the kernel record them"):
         machine.command("heaplist", "-caller", "main")
 
 
