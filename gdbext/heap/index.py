@@ -20,12 +20,12 @@ from gdbext.units import WORD_MASK, VirtAddr
 from gdbext.x86.virtual import PagedMemory
 
 NOBODY, ASTRAY = -1, -2
-"""Where a link leads that ends the way, and one that leads to no chunk; else a link is the number of a chunk."""
+"""The target of a link that ends the list, and of a link to no chunk; any other link is the number of a chunk."""
 
 
 @dataclass(frozen=True)
 class Rover:
-    """A list's variable, which lies ``at`` some place: its ``link``, and the number of the chunk that it leads to."""
+    """A list's variable ``at`` an address: its ``link``, and the number of the chunk that it points to."""
 
     at: VirtAddr | None
     link: int
@@ -34,9 +34,9 @@ class Rover:
 
 @dataclass(frozen=True)
 class Bin:
-    """One list of free chunks: ``members`` are their numbers in its order, ``back`` where their links back lead.
+    """One list of free chunks: ``members`` are their numbers in its order, ``back`` the targets of their links back.
 
-    ``link_at`` is where its first link lies; payloads on it have from ``low`` up to ``high`` bytes (exclusive).
+    ``link_at`` is the address of its first link; payloads on it have from ``low`` up to ``high`` bytes (exclusive).
     ``rover`` is where the next search begins.
     """
 
@@ -55,10 +55,10 @@ class Bin:
 
 @dataclass(frozen=True)
 class FreeTree:
-    """A tree of free chunks. ``members`` are their numbers from the root down, each before what hangs below it.
+    """A tree of free chunks. ``members`` are their numbers from the root down, each before its children.
 
-    ``up`` is the one that leads to each. ``left``, ``right``, ``parent``, ``key`` and ``rank`` are by number of chunk,
-    for all chunks; ``rank`` is what a node records, ``ranks`` says about what: height, balance or red.
+    ``up`` is the member that points to each. ``left``, ``right``, ``parent``, ``key`` and ``rank`` are by number of
+    chunk, for all chunks; ``rank`` is what a node records, and ``ranks`` what that means: height, balance or red.
     """
 
     kind: str
@@ -76,25 +76,25 @@ class FreeTree:
 
 @dataclass(frozen=True)
 class FreeIndex:
-    """All that a heap finds free chunks by; ``alone``: nothing else tells which chunks are free."""
+    """The lists and the tree of free chunks; ``alone``: nothing else records which chunks are free."""
 
     bins: tuple[Bin, ...]
     tree: FreeTree | None
     alone: bool
 
     def times(self, chunks: int) -> NDArray[np.int64]:
-        """How often each of so many chunks is in it."""
+        """How often each of the heap's ``chunks`` is in it."""
         members = [found.members for found in self.bins] + ([] if self.tree is None else [self.tree.members])
         return np.bincount(np.concatenate(members), minlength=chunks)
 
     @property
     def whole(self) -> bool:
-        """Whether every link leads somewhere."""
+        """Whether no link is broken."""
         return all(found.broken is None for found in self.bins) and not (self.tree and self.tree.broken)
 
 
 def read_index(heap: ChunkHeap[Expression], chunks: Chunks, memory: PagedMemory) -> tuple[Chunks, FreeIndex | None]:
-    """The chunks of a heap, the free ones known, and the index that it finds these by, if the profile names one.
+    """The chunks of a heap, the free ones marked, and the index of free chunks, if the profile names one.
 
     Raises MemoryUnavailable.
     """
@@ -107,7 +107,7 @@ def read_index(heap: ChunkHeap[Expression], chunks: Chunks, memory: PagedMemory)
 
 
 class _Nodes:
-    """The nodes of an index: what stands in all chunks where the links of free ones lie."""
+    """The nodes of an index: the bytes of all chunks where free chunks have their links."""
 
     def __init__(
         self, linked: Linked[Expression], asked: tuple[Expression | None, ...], chunks: Chunks, memory: PagedMemory
@@ -129,7 +129,7 @@ class _Nodes:
         return values_in(expression, self.base, self._rows, self._first, self._memory)
 
     def chunk_at(self, links: NDArray[Any]) -> NDArray[np.int64]:
-        """The number of the chunk that each link leads to, NOBODY or ASTRAY."""
+        """The number of the chunk that each link points to, NOBODY or ASTRAY."""
         links = links.astype(U64)
         places = links - U64(self._inside & WORD_MASK)
         at = np.minimum(np.searchsorted(self._ordered, places), max(0, len(self.base) - 1))
@@ -139,7 +139,7 @@ class _Nodes:
         return np.where(links == U64(self._end), NOBODY, found)
 
     def one_at(self, link: int) -> int:
-        """The same of one link."""
+        """The same for one link."""
         return int(self.chunk_at(np.array([link & WORD_MASK], dtype=U64))[0])
 
     def chunk(self, number: int) -> VirtAddr:
@@ -192,7 +192,7 @@ class _Bins:
         return Rover(at, link, self._nodes.one_at(link))
 
     def _follow(self, head: int) -> tuple[NDArray[np.int64], Break | None]:
-        """The numbers of the chunks on a list, and where it breaks off."""
+        """The numbers of the chunks on a list, and where it ends early."""
         members, seen = array("q"), bytearray(len(self._chunks))
         number, broken = self._nodes.one_at(head), None
         while number != NOBODY:
@@ -209,10 +209,10 @@ class _Bins:
         source = self._nodes.chunk(members[-1]) if members else None
         if number == ASTRAY:
             link = int(self._links[members[-1]]) if members else head
-            return Break(Stop.ASTRAY, source, VirtAddr(link & WORD_MASK), "there is no chunk")
+            return Break(Stop.ASTRAY, source, VirtAddr(link & WORD_MASK), "no chunk begins there")
         if self._written.circular and number == members[0]:
             return None
-        return Break(Stop.LOOP, source, self._nodes.chunk(number), "this chunk came before")
+        return Break(Stop.LOOP, source, self._nodes.chunk(number), "this chunk is on the list already")
 
 
 def _read_tree(tree: Tree[Expression], chunks: Chunks, memory: PagedMemory) -> FreeTree:
@@ -246,19 +246,19 @@ Sides = tuple[NDArray[Any], NDArray[Any]]
 def _descend(
     nodes: _Nodes, root: int, sides: Sides, links: Sides
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[Break, ...]]:
-    """The numbers of a tree's chunks from the root down, what leads to each, and the links that lead nowhere."""
+    """The numbers of a tree's chunks from the root down, the parent of each, and the broken links."""
     kids = sides[0].tolist(), sides[1].tolist()
     first = nodes.one_at(root)
     members, up, broken = [first] * (first >= 0), [NOBODY] * (first >= 0), []
     if first == ASTRAY:
-        broken.append(Break(Stop.ASTRAY, None, VirtAddr(root & WORD_MASK), "there is no chunk"))
+        broken.append(Break(Stop.ASTRAY, None, VirtAddr(root & WORD_MASK), "no chunk begins there"))
     seen = set(members)
     for above in members:
         for kid, link in zip(kids, links, strict=True):
             number = kid[above]
             if number == ASTRAY:
                 target = VirtAddr(int(link[above]) & WORD_MASK)
-                broken.append(Break(Stop.ASTRAY, nodes.chunk(above), target, "there is no chunk"))
+                broken.append(Break(Stop.ASTRAY, nodes.chunk(above), target, "no chunk begins there"))
             elif number in seen:
                 broken.append(Break(Stop.SHARED, nodes.chunk(above), nodes.chunk(number), "it is in the tree already"))
             elif number != NOBODY:

@@ -24,7 +24,7 @@ STATES = {
     Part.UNMAPPED: State("not mapped", "_", colour="grey", priority=-2, hole=True),
     Part.OUTSIDE: State("not the heap's", "/", colour="grey", priority=-2, hole=True),
 }
-"""How each state is drawn: as in the map of physical memory, where there is the same."""
+"""How each state is drawn: states that the map of physical memory has too look the same there."""
 UNIT = 16
 """The bytes of the smallest cell."""
 
@@ -39,7 +39,7 @@ def _heap_map(heap: HeapMap | Unread, style: Style) -> Iterator[str]:
         yield unread_text(heap, style)
         return
     if not heap.begins:
-        yield f"{heap.name}: none of its addresses lie there"
+        yield f"{heap.name}: none of its addresses are in this range"
         return
     span = f"virtual addresses from {hex_address(heap.start)} to {hex_address(heap.end)}"
     yield style.wrapped(f"{heap.name} ({heap.kind}): {count(heap.chunks, 'chunk')}, {span}", hanging=2)
@@ -53,6 +53,6 @@ def _heap_map(heap: HeapMap | Unread, style: Style) -> Iterator[str]:
     )
     yield from draw(stretches, UNIT, style)
     if heap.outside:
-        yield style.wrapped(f"not drawn: {count(heap.outside, 'chunk')} outside the heap's segments", hanging=2)
+        yield style.wrapped(f"not in the map: {count(heap.outside, 'chunk')} outside the heap's segments", hanging=2)
     if heap.why_incomplete is not None:
-        yield incomplete(f"not all chunks are seen: {heap.why_incomplete} (heapcheck says where)", style)
+        yield incomplete(f"not all chunks are known: {heap.why_incomplete}; run heapcheck", style)

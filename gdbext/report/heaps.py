@@ -32,7 +32,7 @@ def _heap_stat(heap: HeapStat | Unread, style: Style) -> str:
     if heap.counters:
         parts.append(counters_text(heap.counters, style))
     if not heap.complete:
-        parts.append(incomplete("the heap is damaged: not all chunks are counted (heapcheck says where)", style))
+        parts.append(incomplete("the heap is damaged: not all chunks are counted; run heapcheck", style))
     return "\n".join(parts)
 
 
@@ -78,7 +78,7 @@ def _chunk_list(heap: ChunkList | Unread, style: Style) -> str:
     if heap.chunks:
         parts.append(_chunk_table(heap.chunks, style))
     if not heap.complete:
-        parts.append(incomplete(f"not all chunks are seen: {heap.why_incomplete} (heapcheck says where)", style))
+        parts.append(incomplete(f"not all chunks are known: {heap.why_incomplete}; run heapcheck", style))
     return "\n".join(parts)
 
 
@@ -107,13 +107,13 @@ def _chunk_table(chunks: tuple[ChunkLine, ...], style: Style) -> str:
 def _(result: ChunksFound, style: Style) -> str:
     parts = [_chunk_found(found, style) for found in result.chunks]
     if not parts:
-        where = f"the segments of {', '.join(result.around)} hold it" if result.around else "no heap's segment holds it"
-        parts.append(style.wrapped(f"{hex_address(result.address)} is in no chunk; {where}", hanging=2))
+        where = f"but in a segment of {', '.join(result.around)}" if result.around else "and in no heap's segment"
+        parts.append(style.wrapped(f"{hex_address(result.address)} is in no chunk, {where}", hanging=2))
     return "\n".join([*parts, *(unread_text(heap, style) for heap in result.unread)])
 
 
 def _chunk_found(found: ChunkFound, style: Style) -> str:
-    """A chunk between its neighbours, and what stands in it."""
+    """A chunk between its neighbours, and its bytes."""
     chunk = found.chunk
     state = f"{chunk.state}, {count(chunk.size, 'byte')}" + (f", on {chunk.on}" if chunk.on else "")
     state += f", asked for by {chunk.caller_name}" if chunk.caller_name else ""
@@ -121,7 +121,7 @@ def _chunk_found(found: ChunkFound, style: Style) -> str:
     if found.slab is not None:
         cache = f" of cache {found.slab.cache}" if found.slab.cache else ""
         head += f": object {found.slab.number} in the slab {hex_address(found.slab.header)}{cache}"
-    around = (("before", found.before), ("chunk", chunk), ("behind", found.behind))
+    around = (("before", found.before), ("chunk", chunk), ("after", found.behind))
     rows = [
         (name, hex_address(one.address), hex_address(one.payload), one.size, one.state if one.sound else "overwritten")
         for name, one in around
@@ -139,5 +139,5 @@ def _chunk_found(found: ChunkFound, style: Style) -> str:
 
 
 def _text(bytes_in_hex: str) -> str:
-    """Bytes as characters, a dot for what is none."""
+    """Bytes as characters, a dot for those that cannot be printed."""
     return "".join(chr(byte) if 32 <= byte < 127 else "." for byte in bytes.fromhex(bytes_in_hex))

@@ -6,10 +6,10 @@ from gdbext.units import hex_address, human_size
 
 
 def leaks_text(leaks: Leaks, style: Style) -> list[str]:
-    """What was searched, and the leaked chunks by group."""
+    """The extent of the search, and the leaked chunks by group."""
     lost = sum(group.count for group in leaks.groups)
     line = f"leaks: {lost} of {count(leaks.chunks, 'used chunk')} ({sum(g.bytes for g in leaks.groups)} bytes)"
-    parts = [style.wrapped(f"{line}; {human_size(leaks.roots)} of roots searched", hanging=2)]
+    parts = [style.wrapped(f"{line}; {human_size(leaks.pointers)} of pointer ranges searched", hanging=2)]
     if not leaks.groups:
         return parts
     callers = any(group.caller_name for group in leaks.groups)

@@ -39,7 +39,7 @@ def header_between(session):
 def says_neighbours(finding, before, behind):
     text = "\n".join(finding["evidence"])
     assert f"before it: chunk {before:#x}" in text
-    assert f"behind it: chunk {behind:#x}" in text
+    assert f"after it: chunk {behind:#x}" in text
 
 
 def test_a_header_with_the_magic_of_another_address(victim):
@@ -82,7 +82,7 @@ def test_a_link_written_without_its_veil(victim):
     payload, follower = linked(victim)
     first, *_ = changed(victim, payload, lambda _: follower)
     assert (first["id"], int(first["address"], 16)) == ("HEAP62", payload - 16)
-    assert f"it leads to {follower ^ payload >> 12:#x}: there is no chunk" in first["actual"]
+    assert f"it points to {follower ^ payload >> 12:#x}: no chunk begins there" in first["actual"]
 
 
 def test_a_list_cut_short(victim):

@@ -59,15 +59,15 @@ def test_a_whole_header(tiles, at):
     [
         (
             b"a tail of 19 bytes\0",
-            "overrun by 19 bytes: its successor's header holds the tail of a string, 'a tail",
+            "overrun by 19 bytes: the next header now holds the tail of a string, 'a tail",
         ),
-        (b"no end and 27 bytes of text\xff", "overrun by 27 bytes: its successor's header holds the tail of a string"),
-        (b"x" * 40 + b"\0", "overrun by 41 bytes: its successor's header holds the tail of a string, 'xxx"),
-        (b"\xaa" * 21 + b"\xbb" * 3, "overrun by 21 bytes: its successor's header holds 0xaa over and over"),
+        (b"no end and 27 bytes of text\xff", "overrun by 27 bytes: the next header now holds the tail of a string"),
+        (b"x" * 40 + b"\0", "overrun by 41 bytes: the next header now holds the tail of a string, 'xxx"),
+        (b"\xaa" * 21 + b"\xbb" * 3, "overrun by 21 bytes: the next header now holds repeated 0xaa bytes"),
         (b"\xaa" * 5000, "overrun by at least 3920 bytes"),
-        (b"\x12\x34\x56\x78\x9a", "was overwritten: by a stray write, or the chunk before it"),
-        (b"ab\0", "was overwritten: by a stray write, or the chunk before it"),
-        (bytes(32), "was overwritten: by a stray write, or the chunk before it"),
+        (b"\x12\x34\x56\x78\x9a", "was overwritten by a stray write, or the chunk before it"),
+        (b"ab\0", "was overwritten by a stray write, or the chunk before it"),
+        (bytes(32), "was overwritten by a stray write, or the chunk before it"),
     ],
 )
 def test_how_far_an_overrun_went(tiles, written, says):

@@ -117,7 +117,7 @@ def test_two_segments_far_apart_and_a_chunk_that_is_in_none():
     ]  # fmt: skip
     assert found.outside == 1
     assert "... 1024.0 MiB not the heap's ..." in text(found)
-    assert "not drawn: 1 chunk outside the heap's segments" in text(found)
+    assert "not in the map: 1 chunk outside the heap's segments" in text(found)
 
 
 def test_a_gap_that_damage_made_longer_than_all_addresses():
@@ -136,7 +136,7 @@ def test_what_is_damaged():
         (128, "unknown"), (192, "overhead"), (208, "used"), (224, "used, not mapped"), (248, "not mapped"),
         (250, "overhead"), (256, "unknown"),
     ]  # fmt: skip
-    assert "not all chunks are seen" in text(found)
+    assert "not all chunks are known" in text(found)
     assert "why not" in text(found)
 
 
@@ -174,7 +174,7 @@ def test_a_part_of_the_addresses():
     for window in ((0, 10), (BASE + 192, BASE + 300)):
         nothing = heap_map(found, None, window)
         assert stretches(nothing) == []
-        assert text(nothing) == "it: none of its addresses lie there"
+        assert text(nothing) == "it: none of its addresses are in this range"
 
 
 def test_segments_that_cannot_be():

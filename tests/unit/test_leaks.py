@@ -22,8 +22,8 @@ from gdbext.units import hex_address
 from tests.unit.heap_guest import ARENA, ARENA_END, LIST, MAGIC, Kernel, compiled
 
 HEADER, PAYLOAD, COUNT = 32, 64, 8
-ROOT = 0x30000
-"""Where the tests put what is to be a root."""
+START = 0x30000
+"""Where the tests put pointers outside of the heap."""
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,10 @@ class Graph(Kernel):
         """Let a chunk's payload hold a pointer."""
         self.fields(self.chunk(number) + offset, to)
 
-    def lost(self, roots=((ROOT, ROOT + 64),), words=(), width=8, direct_map=None):
+    def lost(self, pointers=((START, START + 64),), words=(), width=8, direct_map=None):
         """The numbers of the chunks that leak."""
         heap = self.read()
-        found = PointerSources(tuple(roots), np.array(words, dtype=np.uint64))
+        found = PointerSources(tuple(pointers), np.array(words, dtype=np.uint64))
         leaks = find_leaks(LeakInputs((heap,), found, self.virtual, width, direct_map, hex_address))
         assert leaks.chunks == COUNT
         addresses = [address for group in leaks.groups for address in group.addresses]
@@ -67,7 +67,7 @@ class Graph(Kernel):
 
 def test_a_chain_is_followed_and_the_rest_is_lost(symbols):
     graph = Graph(symbols)
-    graph.fields(ROOT, graph.chunk(2))
+    graph.fields(START, graph.chunk(2))
     graph.point(2, graph.chunk(5))
     graph.point(5, graph.chunk(0), offset=56)
     assert graph.lost() == [1, 3, 4, 6, 7]
@@ -75,7 +75,7 @@ def test_a_chain_is_followed_and_the_rest_is_lost(symbols):
 
 def test_a_circle_is_lost_and_may_point_to_what_is_not(symbols):
     graph = Graph(symbols)
-    graph.fields(ROOT, *(graph.chunk(number) for number in (0, 1, 2, 3, 7)))
+    graph.fields(START, *(graph.chunk(number) for number in (0, 1, 2, 3, 7)))
     for number, to in ((4, 5), (5, 6), (6, 4)):
         graph.point(number, graph.chunk(to))
     graph.point(4, graph.chunk(0), offset=8)
@@ -89,33 +89,33 @@ def test_a_circle_is_lost_and_may_point_to_what_is_not(symbols):
 )
 def test_pointers_into_a_payload_count_and_those_beside_it_do_not(symbols, offset, counts):
     graph = Graph(symbols)
-    graph.fields(ROOT, graph.chunk(3) + offset)
+    graph.fields(START, graph.chunk(3) + offset)
     assert (3 in graph.lost()) != counts
     assert len(graph.lost()) == COUNT - counts
 
 
 def test_a_pointer_that_is_not_aligned_does_not_count(symbols):
     graph = Graph(symbols)
-    graph.fields(ROOT + 4, graph.chunk(3))
+    graph.fields(START + 4, graph.chunk(3))
     assert graph.lost() == list(range(COUNT))
     assert graph.lost(width=4) == [0, 1, 2, 4, 5, 6, 7]
-    graph.fields(ROOT, graph.chunk(0))
+    graph.fields(START, graph.chunk(0))
     graph.point(0, graph.chunk(1), offset=4)
     assert graph.lost() == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_registers_are_roots_and_free_payloads_and_headers_are_not(symbols):
+def test_registers_count_and_free_payloads_and_headers_are_not(symbols):
     graph = Graph(symbols)
     graph.point(COUNT, graph.chunk(1))  # a free payload
     assert graph.lost(words=[graph.chunk(6) + 8]) == [0, 1, 2, 3, 4, 5, 7]
 
 
-def test_a_range_of_roots_ends_where_it_says(symbols):
+def test_a_range_of_pointers_ends_where_it_says(symbols):
     graph = Graph(symbols)
-    graph.fields(ROOT, graph.chunk(0), graph.chunk(1))
-    assert 1 in graph.lost(roots=[(ROOT, ROOT + 8)])
-    assert 0 in graph.lost(roots=[(ROOT + 1, ROOT + 16)])  # the first word begins before it
-    assert graph.lost(roots=[(ROOT, ROOT + 16)]) == [2, 3, 4, 5, 6, 7]
+    graph.fields(START, graph.chunk(0), graph.chunk(1))
+    assert 1 in graph.lost(pointers=[(START, START + 8)])
+    assert 0 in graph.lost(pointers=[(START + 1, START + 16)])  # the first word begins before it
+    assert graph.lost(pointers=[(START, START + 16)]) == [2, 3, 4, 5, 6, 7]
 
 
 def test_groups_come_by_size_the_most_bytes_first_and_say_who_holds_whom(symbols):
@@ -134,7 +134,7 @@ def test_groups_come_by_size_the_most_bytes_first_and_say_who_holds_whom(symbols
     ]
 
 
-def test_the_variables_of_a_heap_are_no_roots(symbols):
+def test_the_variables_of_a_heap_do_not_count_as_pointers(symbols):
     graph = Graph(symbols)
     graph.put("start", graph.chunk(0) - HEADER)
     graph.put("rover", graph.chunk(5))  # the profile of this heap does not name it: a variable as any other
@@ -171,14 +171,14 @@ def test_marks_agree_with_a_plain_search():
         count = int(rng.integers(1, 3000))
         source = np.sort(rng.integers(0, count, int(rng.integers(0, 3 * count)))).astype(np.int32)
         target = rng.integers(0, count, len(source)).astype(np.int32)
-        roots = np.unique(rng.integers(0, count, 3))
-        seen, waiting, leads = set(roots.tolist()), roots.tolist(), {}
+        begin = np.unique(rng.integers(0, count, 3))
+        seen, waiting, leads = set(begin.tolist()), begin.tolist(), {}
         for one, other in zip(source.tolist(), target.tolist(), strict=True):
             leads.setdefault(one, []).append(other)
         while waiting:
             fresh = set(leads.get(waiting.pop(), ())) - seen
             seen |= fresh
             waiting += fresh
-        assert np.flatnonzero(reached(count, roots, Links(source, target))).tolist() == sorted(seen)
+        assert np.flatnonzero(reached(count, begin, Links(source, target))).tolist() == sorted(seen)
     chain = np.arange(100_000, dtype=np.int32)
     assert reached(100_001, np.array([0]), Links(chain, chain + np.int32(1))).all()

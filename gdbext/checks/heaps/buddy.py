@@ -1,4 +1,4 @@
-"""HEAP62 of buddies: what each byte of their tree says follows from its halves."""
+"""HEAP62 of buddies: each byte of the tree follows from its two halves."""
 
 from collections.abc import Iterator
 
@@ -27,11 +27,11 @@ def _halves(node: WrongNode) -> str:
 
 
 def _cause(node: WrongNode) -> str:
-    """The likely cause: what of the node's bytes would be right if something had not been left out."""
+    """The likely cause: the missed step that leaves this byte."""
     if node.halves is not None and node.byte == max(node.halves) == node.expected - 1:
-        return "two free buddies were not merged: the byte above them was not computed when the second was freed"
+        return "two free buddies were not merged: the byte above them was not updated when the second was freed"
     if node.byte == 0:
-        return "the block is marked as used although parts of it are: it was taken while it was not free"
+        return "the whole block is marked as used although parts of it are: it was allocated while not free"
     if node.byte < node.expected:
-        return "a block below was freed and the bytes above it were not computed, or a stray write"
-    return "a block below was taken and the bytes above it were not computed, or a stray write"
+        return "a block below was freed and the bytes above it were not updated, or a stray write"
+    return "a block below was allocated and the bytes above it were not updated, or a stray write"

@@ -34,22 +34,22 @@ def report_unread_heap(heap: Unread) -> CheckReport:
         address=None,
         expected=f"the heap '{heap.name}' where the profile says",
         actual=heap.why,
-        cause="its own variables are overwritten, the page tables are broken, or the profile does not fit",
+        cause="its own variables are overwritten, the page tables are broken, or the profile does not match the kernel",
     )
     skipped = not_looked_at((rule for rule in HEAP_RULES if rule.id != "HEAP00"), f"'{heap.name}' cannot be read")
     return combined((CheckReport((_READABLE.finding(unread),), ("HEAP00",), ()), skipped))
 
 
 def check_magic(inputs: HeapInputs) -> Iterator[Broken]:
-    """HEAP61: every header carries its magic."""
+    """HEAP61: every header has its magic value, and every footer matches its header."""
     heap, slabs = inputs.heap, slabs_of(inputs.heap)
     for index in np.flatnonzero(~heap.chunks.sound).tolist():
         chunk = heap.chunks.at(index)
         yield Broken(
             subject="chunk",
             address=chunk.address,
-            expected="the magic of a header",
-            actual="something else: the header is overwritten",
+            expected="the magic value of a header",
+            actual="another value: the header is overwritten",
             evidence=(bytes_around(inputs.memory, chunk.address, heap.layout.header), *neighbours(heap, index)),
             cause=_overrun(inputs, heap.chunks.at(index - 1) if index else None, chunk.address),
         )
@@ -66,56 +66,56 @@ def _check_slab_magic(slabs: Slabs, memory: VirtualMemory) -> Iterator[Broken]:
         yield Broken(
             "slab",
             header,
-            "the magic of a slab's header",
-            "something else: the header is overwritten",
-            "whoever used the memory in front of it wrote beyond its end, or it was freed and is still on a list",
+            "the magic value of a slab header",
+            "another value: the header is overwritten",
+            "the memory before it was overrun, or the slab was freed and is still on a list",
             (bytes_around(memory, header, 32),),
         )
 
 
 def _check_footers(inputs: HeapInputs, closed: NDArray[np.bool_]) -> Iterator[Broken]:
-    """A footer that does not agree with a header that is right, and ends where the next chunk begins."""
+    """Footers that do not match their headers, where the header is intact and the next chunk begins at its end."""
     heap = inputs.heap
     begins = np.append(heap.chunks.address[1:], np.uint64(heap.chunks.end[-1] if len(closed) else 0))
     good = heap.chunks.sound & heap.sensible & ((heap.ends == begins) | np.isin(heap.ends, heap.segment_ends))
-    # Whoever overwrote the next header came over this footer.
+    # Where the next header is overwritten, the same write went over this footer.
     good &= np.append(heap.chunks.sound[1:], True) | (heap.ends != begins)
     for index in np.flatnonzero(good & ~closed).tolist():
         chunk = heap.chunks.at(index)
         yield Broken(
             subject="chunk",
             address=chunk.address,
-            expected="a footer that agrees with the header",
-            actual="it does not",
+            expected="a footer that matches the header",
+            actual="it does not match",
             evidence=(
                 bytes_around(inputs.memory, VirtAddr(chunk.end), max(heap.layout.trailer, 8)),
                 describe(chunk),
                 *neighbours(heap, index),
             ),
-            cause="it was overrun: whoever uses it wrote beyond its end, or the footer was not renewed with the header",
+            cause="the chunk was overrun, or the footer was not updated",
         )
 
 
 def _overrun(inputs: HeapInputs, before: Chunk | None, address: VirtAddr) -> str:
-    """Who probably wrote over the header at an address, and what."""
+    """The likely cause of an overwritten header, and what was written over it."""
     layout = inputs.heap.layout
     start = f"the header at {hex_address(address)} was overwritten"
     if before is None or before.end + layout.trailer != address:
-        return f"{start}: by a stray write, or by whoever writes in front of its chunk"
+        return f"{start} by a stray write, or by an underrun of its own payload"
     try:
         written = written_over(inputs.memory, VirtAddr(before.end), layout.trailer + layout.header)
     except MemoryUnavailable:
-        return "a link was overwritten, or the memory behind it was given back"
+        return "a link was overwritten, or the memory that it points to was freed"
     chunk = f"the chunk before it, payload {hex_address(before.payload)} of {before.size} bytes,"
     if written is None:
         deed = "was written to after it was freed" if before.free else "was overrun"
-        return f"{start}: by a stray write, or {chunk} {deed}"
+        return f"{start} by a stray write, or {chunk} {deed}"
     deed = "was written to after it was freed, and overrun" if before.free else "was overrun"
-    return f"{chunk} {deed} by {written.length}: its successor's header holds {written.what}"
+    return f"{chunk} {deed} by {written.length}: the next header now holds {written.what}"
 
 
 def check_filling(inputs: HeapInputs) -> Iterator[Broken]:
-    """HEAP60: each chunk ends where the next begins, or where its segment ends; sizes are sound."""
+    """HEAP60: each chunk ends where the next begins, or where its segment ends; sizes are valid."""
     heap = inputs.heap
     chunks, good = heap.chunks, heap.chunks.sound & heap.sensible
     for index in np.flatnonzero(chunks.sound & ~heap.sensible).tolist():
@@ -128,20 +128,20 @@ def check_filling(inputs: HeapInputs) -> Iterator[Broken]:
 
 
 def _check_page_runs(runs: PageRuns) -> Iterator[Broken]:
-    """Runs of pages that end where there can be no end."""
+    """Runs of pages with an impossible length."""
     for run in np.flatnonzero(~runs.fits).tolist():
         length, room = int(runs.length[run]), int(runs.room[run])
         yield Broken(
             "run",
             int(runs.record[run]),
-            f"a run at {hex_address(int(runs.start[run]))} of 1 to {room} pages, up to where the next begins",
+            f"a run at {hex_address(int(runs.start[run]))} of 1 to {room} pages, up to the next run at most",
             f"{length} pages",
             "its record was overwritten, or was set wrongly when runs were split or merged",
         )
 
 
 def _bad_size(heap: HeapSnapshot, chunk: Chunk) -> tuple[str, str]:
-    """What is expected of the size and the place of a chunk that is not sensible, and what they are."""
+    """The expected and the actual size, alignment or bounds of a chunk that is not sensible."""
     if chunk.size < heap.layout.minimum:
         return f"at least {heap.layout.minimum} bytes", f"{chunk.size} bytes"
     if chunk.payload % heap.layout.alignment:
@@ -151,11 +151,11 @@ def _bad_size(heap: HeapSnapshot, chunk: Chunk) -> tuple[str, str]:
 
 
 def _mismatch(heap: HeapSnapshot, index: int) -> tuple[str, str]:
-    """The same of a chunk that does not end where the next one begins."""
+    """The same for a chunk that does not end where the next begins."""
     end, following = int(heap.ends[index]), int(heap.chunks.address[index + 1])
     distance = end - following
     how = f"overlaps it by {distance} bytes" if distance > 0 else f"leaves a gap of {-distance} bytes"
-    return f"an end at {hex_address(following)}, where the next chunk is", f"{end:#x}: {how}"
+    return f"an end at {hex_address(following)}, where the next chunk begins", f"{end:#x}: {how}"
 
 
 def _filling_finding(heap: HeapSnapshot, index: int, expected: str, actual: str) -> Broken:
@@ -171,7 +171,7 @@ def _filling_finding(heap: HeapSnapshot, index: int, expected: str, actual: str)
 
 
 def _check_borders(heap: HeapSnapshot, good: NDArray[np.bool_]) -> Iterator[Broken]:
-    """The first chunk begins a segment, the last ends one."""
+    """The first chunk is at the start of a segment, the last at the end of a segment."""
     if not heap.segments or heap.detail.scattered:
         return
     if not len(heap.chunks):
@@ -217,7 +217,7 @@ def _last_of_list(heap: HeapSnapshot) -> int | None:
 
 
 def _check_back(heap: HeapSnapshot) -> Iterator[Broken]:
-    """Each link back leads to the chunk before."""
+    """Each link back points to the chunk before."""
     chunks = heap.chunks
     if chunks.prev is None or not len(chunks):
         return
@@ -225,7 +225,7 @@ def _check_back(heap: HeapSnapshot) -> Iterator[Broken]:
     first = chunks.address[-1:] if circle and circle.broken is None else np.zeros(1, dtype=np.uint64)
     expected = np.concatenate([first, chunks.address[:-1]])
     wrong = chunks.sound & (chunks.prev != expected)
-    wrong[heap.starts] = False  # nobody knows what is before them
+    wrong[heap.starts] = False  # the chunks before them are unknown
     wrong[0] &= circle is None or circle.broken is None
     if not heap.detail.linked:
         wrong &= ~(np.isin(chunks.address, heap.segment_starts) & (chunks.prev == 0))
@@ -240,23 +240,23 @@ def _check_back(heap: HeapSnapshot) -> Iterator[Broken]:
 
 
 def _check_way(heap: HeapSnapshot, link: Break) -> Iterator[Broken]:
-    """Where the list breaks off."""
+    """The link at which the list ends early."""
     if link.source is None:
         actual = f"head = {hex_address(link.target)}: {link.why}"
-        cause = "the heap's own variable was overwritten, or its page tables are broken"
+        cause = "the heap's own variable was overwritten, or the page tables are broken"
         yield _link_finding(heap, None, "a first chunk", actual, (), cause=cause)
         return
     source = int(np.flatnonzero(heap.chunks.address == np.uint64(link.source))[0])
     if not heap.chunks.sound[source]:
-        return  # the header is overwritten: HEAP61 says so, and this follows from it
+        return  # the header is overwritten: HEAP61 reports it, and this follows from it
     expected = "a link to a chunk, or 0 at the end" if link.stop is not Stop.LOOP else "a list that ends"
     before = int(heap.starts[0]) if len(heap.starts) else len(heap.chunks)
-    seen = f"{before} chunks are seen before it, {len(heap.chunks) - before} behind it"
+    seen = f"{before} chunks were read before it, {len(heap.chunks) - before} after it"
     evidence = (*neighbours(heap, source), seen)
     yield _link_finding(heap, source, expected, f"next = {hex_address(link.target)}: {link.why}", evidence)
 
 
-BAD_LINK = "a link was overwritten, or a chunk was put in or taken out without mending both sides"
+BAD_LINK = "a link was overwritten, or a chunk was inserted or removed without updating both neighbours"
 
 
 def _link_finding(
@@ -279,7 +279,7 @@ def _link_finding(
 
 
 def check_counters(inputs: HeapInputs) -> Iterator[Broken]:
-    """HEAP65: the counters say what the chunks say."""
+    """HEAP65: the counters agree with the chunks."""
     counted = count_chunks(inputs.heap.chunks)
     for counter in inputs.heap.counters:
         expected = counted[counter.meaning]
@@ -289,7 +289,7 @@ def check_counters(inputs: HeapInputs) -> Iterator[Broken]:
                 address=counter.address,
                 expected=f"{expected}, counted over the chunks",
                 actual=f"{counter.text} = {counter.value} ({counter.value - expected:+d})",
-                cause="a chunk changed without the counter (a lost update, a double free), or the other way round",
+                cause="a chunk changed without the counter, or the counter without a chunk (lost update, double free)",
             )
 
 
@@ -304,12 +304,12 @@ def check_watermark(inputs: HeapInputs) -> Iterator[Broken]:
         mark.at,
         f"an address from {hex_address(mark.start)} to {hex_address(mark.end)}",
         f"{hex_address(mark.current)}, {where}",
-        "more was handed out than there is (a sum that wrapped, or a check that was left out), or it was overwritten",
+        "more was allocated than there is (a sum that wrapped, or a missing check), or the watermark was overwritten",
     )
 
 
 def heap_rules(heap: HeapSnapshot) -> tuple[Rule[HeapInputs], ...]:
-    """The rules that mean something for this heap."""
+    """The rules that apply to this heap."""
     detail, layout = heap.detail, heap.layout
     left_out = set() if heap.watermark is not None else {"HEAP67"}
     left_out |= {"HEAP60", "HEAP61", "HEAP62", "HEAP64", "HEAP65"} if not detail.knows_chunks else set()
@@ -322,7 +322,7 @@ def heap_rules(heap: HeapSnapshot) -> tuple[Rule[HeapInputs], ...]:
 
 
 def _own_address(heap: HeapSnapshot) -> VirtAddr | None:
-    """What a finding about the heap as a whole names."""
+    """The address in a finding about the heap as a whole."""
     if heap.detail.address is not None:
         return heap.detail.address
     return heap.segments[0].start if heap.segments else None
@@ -330,19 +330,19 @@ def _own_address(heap: HeapSnapshot) -> VirtAddr | None:
 
 def _no_magic(inputs: HeapInputs) -> str | None:
     heap = inputs.heap
-    return None if heap.layout.has_magic or heap.chunks.closed is not None else "the profile names no magic"
+    return None if heap.layout.has_magic or heap.chunks.closed is not None else "the profile names no magic or footer"
 
 
 def _no_fills(inputs: HeapInputs) -> str | None:
     there = bool(inputs.heap.fills)
-    return None if there else "the profile names neither poison nor redzones, or the kernel was booted without"
+    return None if there else "the profile names no poison or redzones, or the kernel was booted without them"
 
 
 def _nothing_about_free(inputs: HeapInputs) -> str | None:
     heap = inputs.heap
     if heap.layout.coalesces or heap.index is not None or heap.detail.finds_free:
         return None
-    return "the profile does not say that this heap coalesces, nor by what it finds free chunks"
+    return "the profile says neither that this heap coalesces, nor which lists or tree its free chunks are in"
 
 
 def _not_countable(inputs: HeapInputs) -> str | None:
@@ -350,29 +350,29 @@ def _not_countable(inputs: HeapInputs) -> str | None:
     if not heap.counters:
         return "the profile names no counters"
     if heap.unseen is not None:
-        return "not all chunks are seen, so they cannot be counted"
+        return "not all chunks are known, so they cannot be counted"
     if not heap.sound:
-        return "a header is overwritten, so what it says cannot be counted"
+        return "a header is overwritten, so its chunk cannot be counted"
     return None if heap.fits.all() else "a size is wrong, so bytes cannot be counted"
 
 
 def _end_not_known(inputs: HeapInputs) -> tuple[str, ...]:
     if inputs.heap.tail is not None or inputs.heap.segments:
         return ()
-    return ("the profile names no tail and no segments: a list that was cut short looks whole",)
+    return ("the profile names no tail and no segments: a list that was cut short looks complete",)
 
 
 def _not_told(inputs: HeapInputs) -> tuple[str, ...]:
-    """Where free chunks and used ones cannot be told apart."""
+    """The reason if free and used chunks cannot be distinguished."""
     heap = inputs.heap
     return () if heap.tells_free else (f"'{heap.name}': {heap.unseen}",)
 
 
 def _not_seen(inputs: HeapInputs) -> tuple[str, ...]:
-    """The addresses in which no chunks can be told."""
+    """The address ranges in which chunks are unknown."""
     heap = inputs.heap
     return tuple(
-        f"{hex_address(lost.start)}-{hex_address(lost.end)} of '{heap.name}' is not seen: {lost.why}"
+        f"the chunks in {hex_address(lost.start)}-{hex_address(lost.end)} of '{heap.name}' are unknown: {lost.why}"
         for lost in heap.lost
         if lost.end - lost.start > heap.layout.header
     )
@@ -381,19 +381,19 @@ def _not_seen(inputs: HeapInputs) -> tuple[str, ...]:
 _READABLE: Rule[HeapInputs] = Rule("HEAP00", "the heap can be read", lambda inputs: ())
 HEAP_RULES: tuple[Rule[HeapInputs], ...] = (
     _READABLE,
-    Rule("HEAP61", "headers carry their magic, footers agree with them", check_magic, _no_magic),
+    Rule("HEAP61", "headers have their magic value, footers match them", check_magic, _no_magic),
     Rule("HEAP60", "chunks fill their segments", check_filling, partly=_not_seen),
     Rule("HEAP63", "links agree with each other", check_links, partly=_end_not_known),
     Rule(
         "HEAP62",
-        "free chunks are merged, and found once each where they belong",
+        "free chunks are merged, and listed once each, where they belong",
         check_free,
         _nothing_about_free,
         _not_told,
     ),
-    Rule("HEAP64", "freed memory and fences are untouched", check_fills, _no_fills),
+    Rule("HEAP64", "freed memory and redzones are untouched", check_fills, _no_fills),
     Rule("HEAP65", "counters agree with the chunks", check_counters, _not_countable),
     Rule("HEAP66", "slabs and their free objects are where they belong", check_slabs),
-    Rule("HEAP67", "what has been handed out lies between start and end", check_watermark),
+    Rule("HEAP67", "the watermark is between start and end", check_watermark),
 )
-"""The rules of a heap of chunks, root causes before their consequences."""
+"""The rules of a heap of chunks, causes before their consequences."""

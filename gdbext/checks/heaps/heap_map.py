@@ -1,4 +1,4 @@
-"""A heap as one map: what each of its bytes is, chunk after chunk, and what lies between."""
+"""A heap as one map: the state of each of its bytes, in chunks and between them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from gdbext.units import WORD_MASK, VirtAddr, hex_address, human_size
 from gdbext.x86.runs import Runs
 
 WIDEST = 1 << 61
-"""No heap's addresses are so far apart."""
+"""Bytes that no heap spans."""
 
 
 class Part(Enum):
-    """What a byte of a heap is; of several that apply, the first.
+    """The state of a byte of a heap; of several that apply, the first.
 
-    ``UNKNOWN``: a chunk whose header is overwritten, or a place where no chunks can be told. ``OVERHEAD``: headers,
-    footers, and what else slabs and runs of pages have beside their chunks. ``AHEAD``: above the watermark.
-    ``NOBODYS``: room between chunks that lie scattered. ``OUTSIDE``: between two segments.
+    ``UNKNOWN``: a chunk whose header is overwritten, or a range in which chunks are unknown. ``OVERHEAD``:
+    headers, footers, and the rest of slabs and runs of pages. ``AHEAD``: above the watermark. ``NOBODYS``: gaps
+    between scattered chunks. ``OUTSIDE``: between two segments.
     """
 
     TWICE = "in two chunks"
@@ -43,8 +43,8 @@ class Part(Enum):
 class HeapMap:
     """The addresses from ``start`` up to ``end`` as stretches: the first of each, and its state, a `Part`'s name.
 
-    ``sizes`` are the bytes of each state. ``chunks`` are all that are seen, ``outside`` how many of them lie at other
-    addresses than the heap's segments; they are not in the map. ``why_incomplete`` says why not all are seen.
+    ``sizes`` are the bytes of each state. ``chunks`` counts all that are known, ``outside`` those outside the heap's
+    segments, which are not in the map. ``why_incomplete`` says why not all are known.
     """
 
     name: str
@@ -60,10 +60,10 @@ class HeapMap:
 
 
 def heap_map(heap: HeapSnapshot, mapped: Runs | None, window: tuple[int, int] | None = None) -> HeapMap | Unread:
-    """What a heap's addresses are, or those of them in a window; ``mapped``: all that is (None: paging is off)."""
+    """The map of a heap, or of the part in a window; ``mapped`` are all mappings (None: paging is off)."""
     start, end = _span(heap)
     if end - start >= WIDEST:
-        far = f"{hex_address(start)} to {hex_address(end)} is too much to draw: {human_size(end - start)}"
+        far = f"{hex_address(start)} to {hex_address(end)} is too large to map: {human_size(end - start)}"
         return Unread(heap.name, heap.kind, f"its segments cannot be right: {far}", absent=False)
     if window is not None:
         start, end = max(start, window[0]), min(end, window[1])
@@ -87,7 +87,7 @@ def heap_map(heap: HeapSnapshot, mapped: Runs | None, window: tuple[int, int] | 
 
 
 def _span(heap: HeapSnapshot) -> tuple[int, int]:
-    """The first address of a heap and the one behind its last; where no segments are known, of its chunks."""
+    """The bounds of a heap, the end exclusive; where no segments are known, those of its chunks."""
     known = [(int(s.start), int(s.end)) for s in heap.segments]
     if heap.watermark is not None:
         known.append((int(heap.watermark.start), int(heap.watermark.end)))
@@ -99,7 +99,7 @@ def _span(heap: HeapSnapshot) -> tuple[int, int]:
 
 
 class _Layers:
-    """What is laid over each other: ranges of addresses, counted from the start of the map and cut to it."""
+    """The layers of the map: ranges of addresses, as offsets from the start of the map and cut to it."""
 
     def __init__(self, heap: HeapSnapshot, mapped: Runs | None, start: int, end: int) -> None:
         self.size = end - start
@@ -116,7 +116,7 @@ class _Layers:
         self._mapped = self._of([(start, end)]) if mapped is None else self._mapped_in(mapped)
 
     def _next_chunks(self) -> NDArray[np.uint64]:
-        """Where the chunk behind each begins by address, or the segment ends: so far one without a size may reach."""
+        """Where the next chunk by address begins, or the segment ends: a chunk of unknown size ends there at most."""
         ends = np.array([s.end for s in self._heap.segments], dtype=U64)
         begin = np.sort(np.concatenate([self._heap.chunks.address, ends]))
         at = np.searchsorted(begin, self._heap.chunks.address, side="right")
@@ -131,12 +131,12 @@ class _Layers:
         return np.stack([first, np.maximum(first, last)], axis=1)
 
     def _of(self, ranges: list[tuple[int, int]]) -> Ranges:
-        # What is damaged may reach beyond all addresses.
+        # Damaged ranges may reach beyond the address space.
         bounds = np.array([[min(max(at, 0), WORD_MASK) for at in ends] for ends in ranges], dtype=U64).reshape(-1, 2)
         return self._ranges(bounds[:, 0], bounds[:, 1])
 
     def _mapped_in(self, mapped: Runs) -> Ranges:
-        """What is mapped of the heap's addresses."""
+        """The mapped parts of the heap's addresses."""
         first = int(np.searchsorted(mapped.end, U64(self._start)))
         last = int(np.searchsorted(mapped.start, U64(self._end)))
         return self._ranges(mapped.start[first:last], mapped.end[first:last] + U64(1))
@@ -147,7 +147,7 @@ class _Layers:
         return self._of([]) if pieces is None else self._ranges(pieces.start, pieces.end)
 
     def composed(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where the stretches begin, and each one's state as its number in `Part`."""
+        """Where the stretches begin, and the state of each as its number in `Part`."""
         if not self.size:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         heap, own, mark = self._heap, self._own(), self._heap.watermark

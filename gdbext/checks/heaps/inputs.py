@@ -1,4 +1,4 @@
-"""What the rules of heaps look at."""
+"""The inputs of the rules of heaps."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ from gdbext.x86.virtual import PagedMemory
 
 @dataclass(frozen=True)
 class HeapInputs:
-    """A heap as it was read, and the memory of the same stop: for what findings show of it, and for the bytes that
-    nobody may write to, which are too many to be kept.
+    """A heap's snapshot, and the memory at the same stop: for the bytes that findings show, and for poison and
+    redzones, which are too large to keep.
     """
 
     heap: HeapSnapshot

@@ -1,4 +1,4 @@
-"""HEAP70: every used chunk can be reached from pointers outside of heaps. What the search does not meet has leaked."""
+"""HEAP70: every used chunk can be reached from pointers outside of heaps. Chunks that are not reached have leaked."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from gdbext.units import VirtAddr, hex_address, human_size
 from gdbext.x86.virtual import PagedMemory
 
 SHOWN = 16
-"""Bytes of an example."""
+"""Bytes that are shown of an example."""
 EXAMPLES = 16
-"""So many addresses of a group are kept."""
+"""Addresses that are kept of a group."""
 LISTED = 4
-"""So many of them stand in a finding."""
+"""Addresses that a finding shows of a group."""
 
 
 @dataclass(frozen=True)
 class LeakGroup:
     """Leaked chunks of one heap, one payload size in bytes and one caller (None: not known).
 
-    ``held`` of them other leaked chunks point to. ``addresses`` are their payloads', the first few.
+    Other leaked chunks point to ``held`` of them. ``addresses`` are those of the first few payloads.
     """
 
     heap: str
@@ -45,13 +45,13 @@ class LeakGroup:
 
 @dataclass(frozen=True)
 class Leaks:
-    """What the search has found, the most bytes first; ``partly`` says what it could not look at.
+    """The result of the search, groups with the most bytes first; ``partly`` lists what could not be searched.
 
-    ``chunks`` were looked for, ``roots`` bytes searched for pointers besides them.
+    ``chunks`` counts the used chunks, ``pointers`` the bytes of ranges outside of them that were searched.
     """
 
     chunks: int
-    roots: int
+    pointers: int
     groups: tuple[LeakGroup, ...]
     partly: tuple[str, ...]
     in_flux: bool
@@ -59,7 +59,7 @@ class Leaks:
 
 @dataclass(frozen=True)
 class LeakInputs:
-    """What is searched. ``width`` is a pointer's bytes; ``direct_map`` where physical 0 is mapped, if that is known."""
+    """The inputs of the search. ``width`` is a pointer's bytes; ``direct_map`` where physical 0 is mapped, if known."""
 
     heaps: tuple[HeapSnapshot | Unread, ...]
     sources: PointerSources
@@ -80,7 +80,7 @@ class _Used:
 
 
 def find_leaks(inputs: LeakInputs, wanted: str | None = None) -> Leaks:
-    """The chunks of a heap (default: of all) that nothing leads to. Raises Stopped."""
+    """The used chunks of a heap (default: of all) that cannot be reached. Raises Stopped."""
     heaps = tuple(heap for heap in inputs.heaps if isinstance(heap, HeapSnapshot))
     used, beside = _without_holders(_used(heaps), heaps)
     places = _places(used, inputs)
@@ -94,7 +94,7 @@ def find_leaks(inputs: LeakInputs, wanted: str | None = None) -> Leaks:
     lost = lost[np.isin(used.heap[lost], chosen)]
     return Leaks(
         chunks=int(np.isin(used.heap, chosen).sum()),
-        roots=searched,
+        pointers=searched,
         groups=tuple(_groups(used, heaps, lost, _held(lost, links, len(places)), inputs.names)),
         partly=(*inputs.sources.left_out, *_doubts(inputs.heaps), *_unseen(reader)),
         in_flux=any(heap.in_flux for heap in heaps),
@@ -109,13 +109,14 @@ def _used(heaps: tuple[HeapSnapshot, ...]) -> _Used:
     number = np.repeat(np.arange(len(heaps)), [len(mine) for mine in which])
     order = np.argsort(start, kind="stable")
     chunk = np.concatenate([np.zeros(0, dtype=np.int64), *which])[order]
-    # A pointer to an empty payload counts: it takes up an address all the same.
+    # A pointer to an empty payload counts: it is treated as one byte.
     return _Used(number[order], chunk, start[order], np.maximum(end, start + U64(1))[order])
 
 
 def _without_holders(used: _Used, heaps: tuple[HeapSnapshot, ...]) -> tuple[_Used, list[Range]]:
-    """The chunks but for those in which other heaps lie. Those are reached; of what they hold, only what is beside
-    the other heap can hold pointers by itself.
+    """The chunks except those that contain other heaps, and the parts of those outside of the inner heaps.
+
+    Chunks that contain a heap count as reached; their parts outside of it are searched as pointer ranges.
     """
     holders = np.zeros(len(used.start), dtype=np.bool_)
     inner = [segment for heap in heaps if heap.parent for segment in heap.segments]
@@ -132,7 +133,7 @@ def _without_holders(used: _Used, heaps: tuple[HeapSnapshot, ...]) -> tuple[_Use
 
 
 def _places(used: _Used, inputs: LeakInputs) -> Places:
-    """What pointers may lead to. Where damaged heaps overlap a place ends where the next begins."""
+    """The payloads that pointers may point to. Where damaged heaps overlap, each ends where the next begins."""
     start, end = used.start, used.end.copy()
     if len(start):
         end[:-1] = np.minimum(end[:-1], start[1:])
@@ -148,7 +149,7 @@ def _places(used: _Used, inputs: LeakInputs) -> Places:
 
 
 def _held(lost: Numbers, links: Links, count: int) -> NDArray[np.bool_]:
-    """Which chunks lost ones point to."""
+    """Which chunks other lost chunks point to."""
     gone = np.zeros(count, dtype=np.bool_)
     gone[lost] = True
     held = np.zeros(count, dtype=np.bool_)
@@ -188,27 +189,27 @@ def _groups(
 
 
 def _doubts(heaps: tuple[HeapSnapshot | Unread, ...]) -> Iterator[str]:
-    """What may hold pointers and was not searched, or not as it should be."""
+    """What may hold pointers and was not searched, or not reliably."""
     for heap in heaps:
         if isinstance(heap, Unread):
             if not heap.absent:
-                yield f"the heap '{heap.name}', and what only it leads to: {heap.why}"
+                yield f"the heap '{heap.name}', and what only it points to: {heap.why}"
         elif not heap.tells_free:
             yield f"'{heap.name}': {heap.unseen}"
         elif not heap.sound:
-            yield f"the damaged chunks of '{heap.name}', and what only they lead to"
+            yield f"the damaged chunks of '{heap.name}', and what only they point to"
         elif heap.in_flux:
-            yield f"'{heap.name}' is being changed: a chunk may be in nobody's hands yet"
+            yield f"'{heap.name}' is being changed: the pointer to a chunk may not be stored yet"
 
 
 def _unseen(reader: Reader) -> Iterator[str]:
     if reader.unseen:
-        yield f"{human_size(reader.unseen)} that is mapped and cannot be read"
+        yield f"{human_size(reader.unseen)} of mapped memory that cannot be read"
 
 
 @dataclass(frozen=True)
 class FoundLeaks:
-    """What the search has found, and the memory for a look at examples; ``why_not``: there was no search."""
+    """The result of the search, and the memory to read examples from; ``why_not`` says why there was no search."""
 
     leaks: Leaks | None
     memory: PagedMemory
@@ -216,7 +217,7 @@ class FoundLeaks:
 
 
 def check_leaks(found: FoundLeaks) -> Iterator[Broken]:
-    """HEAP70: no chunk is used that nothing leads to."""
+    """HEAP70: every used chunk can be reached."""
     assert found.leaks is not None
     for group in found.leaks.groups:
         caller = f", asked for by {group.caller_name}" if group.caller_name else ""
@@ -224,13 +225,13 @@ def check_leaks(found: FoundLeaks) -> Iterator[Broken]:
         more = ", ".join(hex_address(address) for address in group.addresses[1:LISTED])
         evidence = [bytes_around(found.memory, group.addresses[0], min(SHOWN, group.size))] if group.size else []
         evidence += [f"others: {more}" + (", ..." if group.count > LISTED else "")] if more else []
-        evidence += [f"{group.held} of them other leaked chunks point to"] if group.held else []
+        evidence += [f"other leaked chunks point to {group.held} of them"] if group.held else []
         yield Broken(
             severity=Severity.WARNING,
             subject="payload",
             address=group.addresses[0],
-            expected="a pointer to it in a root, or in a chunk that a root leads to",
-            actual=f"none: {chunks} of {group.size} bytes of '{group.heap}'{caller}, {group.bytes} bytes in all",
+            expected="a pointer to it in the pointer ranges or a register, or in a chunk that is reached from there",
+            actual=f"none: {chunks} of {group.size} bytes in '{group.heap}'{caller}, {group.bytes} bytes in total",
             evidence=tuple(evidence),
             cause="the last pointer to it was lost before it was freed",
         )
@@ -239,10 +240,10 @@ def check_leaks(found: FoundLeaks) -> Iterator[Broken]:
 LEAK_RULES: tuple[Rule[FoundLeaks], ...] = (
     Rule(
         "HEAP70",
-        "a pointer leads to every used chunk",
+        "every used chunk can be reached through pointers",
         check_leaks,
         lambda found: found.why_not,
         lambda found: found.leaks.partly if found.leaks else (),
     ),
 )
-"""The rule that is looked at when it is asked for: heapcheck -leaks."""
+"""The rule that is checked only on request: heapcheck -leaks."""

@@ -1,4 +1,4 @@
-"""HEAP64, HEAP68 and HEAP69: what nobody may write to is untouched; a heap lies in memory that is its own, for data."""
+"""HEAP64, HEAP68 and HEAP69: poison and redzones are untouched; a heap's memory is its own, and mapped as data."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from gdbext.units import FRAME_SIZE, hex_address
 from gdbext.x86.runs import Runs, matching
 
 _DEEDS = {
-    "poison": ("a free payload as it was filled when it was freed", "somebody wrote into the chunk after it was freed"),
-    "underrun": ("the fence in front of the caller's bytes", "whoever uses the chunk wrote in front of its beginning"),
-    "overrun": ("the fence behind the caller's bytes", "whoever uses the chunk wrote beyond its end"),
+    "poison": ("poison in a free payload", "use after free: the chunk was written to after it was freed"),
+    "underrun": (
+        "the redzone before the caller's bytes",
+        "underrun: the code that uses the chunk wrote before its start",
+    ),
+    "overrun": ("the redzone after the caller's bytes", "overrun: the code that uses the chunk wrote beyond its end"),
 }
 
 
 def check_fills(inputs: HeapInputs) -> Iterator[Broken]:
-    """HEAP64: poison and fences are untouched."""
+    """HEAP64: poison and redzones are untouched."""
     heap = inputs.heap
     for fill in heap.fills:
         expected, cause = _DEEDS[fill.what]
@@ -34,13 +37,13 @@ def check_fills(inputs: HeapInputs) -> Iterator[Broken]:
             if not heap.fits[number]:
                 continue  # where it ends is not known
             chunk = heap.chunks.at(number)
-            bytes_word = "byte is" if one.count == 1 else "bytes are"
+            bytes_differ = "byte differs" if one.count == 1 else "bytes differ"
             there = bytes_around(inputs.memory, one.address, min(16, one.count))
             yield Broken(
                 "chunk",
                 chunk.address,
                 f"{expected}: {fill.byte:#x}",
-                f"{one.count} {bytes_word} not, the first at {hex_address(one.address)}, payload + "
+                f"{one.count} {bytes_differ}, the first at {hex_address(one.address)}, payload + "
                 f"{one.address - chunk.payload}",
                 cause,
                 (there, describe(chunk), *neighbours(heap, number)),
@@ -49,7 +52,7 @@ def check_fills(inputs: HeapInputs) -> Iterator[Broken]:
 
 @dataclass(frozen=True)
 class HeapPlace:
-    """A heap, all that is mapped (None: paging is off), and the heap that it rests on (None: on none that is known)."""
+    """A heap, all mapped memory (None: paging is off), and the heap that it lies in (None: none is known)."""
 
     heap: HeapSnapshot
     mapped: Runs | None
@@ -66,13 +69,13 @@ def check_parent(place: HeapPlace) -> Iterator[Broken]:
         which = np.flatnonzero(within & chunks.sound & parent.sensible)
         if len(which) and not chunks.free[which[0]]:
             continue
-        actual = "no chunk holds it" if not len(which) else f"that is {describe(chunks.at(int(which[0])))}"
+        actual = "it is in no chunk" if not len(which) else f"it is in {describe(chunks.at(int(which[0])))}"
         yield Broken(
             "heap",
             segment.start,
             f"{_range(segment)} of '{heap.name}' in one used chunk of '{parent.name}'",
             actual,
-            "the parent's chunk was freed or made smaller while the heap on it still lives",
+            "the parent's chunk was freed or shrunk while the heap in it is still in use",
         )
 
 
@@ -81,22 +84,22 @@ def _range(segment: Segment) -> str:
 
 
 def check_mapped(place: HeapPlace) -> Iterator[Broken]:
-    """HEAP69: every page of a heap is mapped, may be written, and may not be executed."""
+    """HEAP69: every page of a heap is mapped, writable and not executable."""
     assert place.mapped is not None
     name, pieces = place.heap.name, _pieces(place.heap)
-    cause = "pages were given back, or the heap's borders moved without memory behind them"
+    cause = "pages were freed, or the heap's bounds were moved without mapping memory there"
     for hole in _holes(pieces, place.mapped):
-        yield Broken("page", hole, f"memory behind all of '{name}'", "it is not mapped", cause)
+        yield Broken("page", hole, f"all pages of '{name}' mapped", "it is not mapped", cause)
     locked = matching(place.mapped, lambda attributes: not attributes.page.writable)
     code = matching(place.mapped, lambda attributes: attributes.page.executable)
-    cause = "the entry was made with other rights than the rest, or a level above it was"
-    for wrong, expected, actual in ((locked, "written to", "read-only"), (code, "data, not code", "executable")):
+    cause = "its entry, or an entry of a level above, was created with other rights than the rest of the heap"
+    for wrong, expected, actual in ((locked, "writable", "read-only"), (code, "not executable", "executable")):
         for page in _met(pieces, wrong):
-            yield Broken("page", page, f"pages of '{name}' for {expected}", f"it is {actual}", cause)
+            yield Broken("page", page, f"all pages of '{name}' {expected}", f"it is {actual}", cause)
 
 
 def _pieces(heap: HeapSnapshot) -> Pieces:
-    """What must be mapped, by rising address."""
+    """The ranges that must be mapped, by ascending address."""
     if heap.pieces is None:
         start, end = (np.array([s.start for s in heap.segments]), np.array([s.end for s in heap.segments]))
     else:
@@ -110,7 +113,7 @@ def _holes(pieces: Pieces, runs: Runs) -> list[int]:
     """The first address of each piece that is not mapped."""
     if not len(runs):
         return [int(start) for start in pieces.start[:1]]
-    breaks = np.flatnonzero(runs.start[1:] != runs.end[:-1] + np.uint64(1))  # runs that touch are one
+    breaks = np.flatnonzero(runs.start[1:] != runs.end[:-1] + np.uint64(1))  # adjacent runs count as one
     start = runs.start[np.append(0, breaks + 1)]
     last = runs.end[np.append(breaks, len(runs) - 1)]
     at = np.searchsorted(start, pieces.start, side="right") - 1
@@ -138,7 +141,7 @@ def _no_parent(place: HeapPlace) -> str | None:
     if place.parent is not None:
         return "its parent cannot be read"
     names = " or ".join(f"'{name}'" for name in place.heap.parent)
-    return f"the kernel has no heap {names}" if names else "it rests on no other heap that the profile names"
+    return f"the kernel has no heap {names}" if names else "the profile names no parent heap"
 
 
 def _no_paging(place: HeapPlace) -> str | None:
@@ -148,12 +151,12 @@ def _no_paging(place: HeapPlace) -> str | None:
 
 
 HEAP_PLACE_RULES: tuple[Rule[HeapPlace], ...] = (
-    Rule("HEAP68", "a heap on another lies in one used chunk of it", check_parent, _no_parent),
+    Rule("HEAP68", "a heap inside another lies in one used chunk of it", check_parent, _no_parent),
     Rule("HEAP69", "a heap's pages are mapped, writable and not executable", check_mapped, _no_paging),
 )
-"""The rules about where a heap lies."""
+"""The rules about the memory that a heap is in."""
 
 
 def heap_place_rules(heap: HeapSnapshot) -> tuple[Rule[HeapPlace], ...]:
-    """Those that mean something for this heap."""
+    """The rules of these that apply to this heap."""
     return tuple(rule for rule in HEAP_PLACE_RULES if heap.parent or rule.id != "HEAP68")

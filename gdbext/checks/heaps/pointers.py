@@ -1,5 +1,5 @@
-"""Where pointers to chunks may stand outside of heaps: the kernel's variables, registers, stacks in use, and what the
-profile names.
+"""Where pointers to chunks may be outside of heaps: the kernel's variables, registers, stacks in use, and the ranges
+that the profile names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gdbext.units import FRAME_SIZE, WORD_MASK, VirtAddr, round_down
 from gdbext.x86.virtual import PagedMemory
 
 MOST_STACK = 1 << 16
-"""So many bytes of a stack are looked at that nobody names."""
+"""Bytes that are searched of a stack that neither a section nor the profile names."""
 
 Range = tuple[int, int]
 """Virtual addresses, the second exclusive."""
@@ -31,7 +31,7 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class PointerRange:
-    """A range in which pointers count; ``stack``: below a stack pointer into it nothing does."""
+    """A range that may hold pointers; ``stack``: the part below a stack pointer into it does not count."""
 
     start: int
     end: int
@@ -42,7 +42,7 @@ class PointerRange:
 class PointerSources:
     """Where the search begins: ranges of memory, and ``words`` that processors have in registers.
 
-    ``left_out`` says what could not be looked at.
+    ``left_out`` lists what could not be searched, and why.
     """
 
     ranges: tuple[Range, ...]
@@ -52,7 +52,7 @@ class PointerSources:
 
 @dataclass(frozen=True)
 class PointerInputs:
-    """What the sources are found with. ``bound`` are the profile's heaps, ``heaps`` those that could be read."""
+    """The inputs of `find_pointers`. ``bound`` are the profile's heaps, ``heaps`` those that could be read."""
 
     symbols: Symbols
     described: tuple[PointerRanges[Expression], ...]
@@ -63,9 +63,9 @@ class PointerInputs:
 
 
 def find_pointers(inputs: PointerInputs) -> PointerSources:
-    """All that may hold pointers; what belongs to heaps does not count."""
+    """All ranges and registers that may hold pointers, without the memory and variables of heaps."""
     sections = inputs.symbols.sections()
-    left_out = [] if sections else ["the kernel's variables: its file names no sections"]
+    left_out = [] if sections else ["the kernel's variables: its file has no sections"]
     left_out += [inputs.registers.doubt] if inputs.registers.doubt else []
     named = [_of_section(section) for section in sections if section.writable]
     for one in inputs.described:
@@ -74,7 +74,7 @@ def find_pointers(inputs: PointerInputs) -> PointerSources:
         except (MemoryUnavailable, DescriptionError) as error:
             left_out.append(f"[pointers.{one.table}]: {error}")
     stacks, dead = _stacks(inputs, named)
-    # Where nothing is known of chunks all that was handed out counts as reached.
+    # Where a heap's chunks are not known, all that it handed out counts as reached.
     marks = [heap.watermark for heap in inputs.heaps if heap.watermark and not heap.detail.knows_chunks]
     handed_out = [(int(mark.start), int(mark.current)) for mark in marks]
     wanted = [(one.start, one.end) for one in named] + stacks
@@ -99,7 +99,7 @@ def _of_profile(described: PointerRanges[Expression], memory: PagedMemory) -> li
 
 
 def _stacks(inputs: PointerInputs, named: list[PointerRange]) -> tuple[list[Range], list[Range]]:
-    """Stacks in use that nothing names yet, and the parts of named ranges that are below stack pointers."""
+    """Stacks in use outside the named ranges, and the parts of named ranges that are below stack pointers."""
     live, dead = [], []
     for registers in inputs.registers.processors:
         pointer = registers.get("rsp")
@@ -114,7 +114,7 @@ def _stacks(inputs: PointerInputs, named: list[PointerRange]) -> tuple[list[Rang
 
 
 def _floor(pointer: int, around: PointerRange, symbols: Symbols) -> int:
-    """Where the stack begins that a stack pointer is in: there may be other variables below it."""
+    """The lowest address of the stack that a stack pointer is in: other variables may be below it."""
     if around.stack:
         return around.start
     held = symbols.name_at(VirtAddr(pointer))
@@ -122,7 +122,7 @@ def _floor(pointer: int, around: PointerRange, symbols: Symbols) -> int:
 
 
 def _mapped_from(pointer: int, memory: PagedMemory) -> list[Range]:
-    """A stack that nobody names, from its pointer on as far as it is mapped without a gap."""
+    """A stack outside the named ranges, from its pointer on as far as it is mapped without a gap."""
     end = pointer
     for start, _, length in memory.pieces(VirtAddr(round_down(pointer, FRAME_SIZE)), MOST_STACK):
         if start > end:
@@ -132,7 +132,7 @@ def _mapped_from(pointer: int, memory: PagedMemory) -> list[Range]:
 
 
 def heaps_own(inputs: PointerInputs) -> list[Range]:
-    """What belongs to heaps: their memory, and the variables that they find it by."""
+    """The ranges that belong to heaps: their memory, and the variables that locate it."""
     own = [(int(s.start), int(s.end)) for heap in inputs.heaps for s in heap.segments]
     for heap in inputs.heaps:
         if not heap.segments and len(heap.chunks):
@@ -156,7 +156,7 @@ def _variables(described: Any, memory: PagedMemory) -> Iterator[Range]:
 
 
 def joined(ranges: Iterable[Range]) -> list[Range]:
-    """The same addresses in order, each once."""
+    """The same ranges in ascending order, those that overlap or touch merged."""
     found: list[Range] = []
     for start, end in sorted(ranges):
         if found and start <= found[-1][1]:
@@ -167,7 +167,7 @@ def joined(ranges: Iterable[Range]) -> list[Range]:
 
 
 def without(ranges: list[Range], holes: Iterable[Range]) -> list[Range]:
-    """What is left of ranges in order, each once, where holes are cut into them."""
+    """The ranges, ascending and disjoint, without the holes."""
     found, at, cuts = [], 0, joined(holes)
     for start, end in ranges:
         while at < len(cuts) and cuts[at][1] <= start:

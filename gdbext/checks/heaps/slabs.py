@@ -1,4 +1,4 @@
-"""HEAP66: slabs are on the lists where they belong, and their lists of free objects lead to free objects, once each."""
+"""HEAP66: slabs are on the lists where they belong, and their free lists have each free object once, and no other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gdbext.units import VirtAddr, hex_address
 
 
 def check_slabs(inputs: HeapInputs) -> Iterator[Broken]:
-    """HEAP66, everything that belongs to it."""
+    """HEAP66 as a whole."""
     detail = inputs.heap.detail
     assert isinstance(detail, SlabDetail)
     slabs = detail.slabs
@@ -33,7 +33,7 @@ def check_slabs(inputs: HeapInputs) -> Iterator[Broken]:
 
 
 def _slab(slabs: Slabs, slab: int) -> str:
-    """A slab in a few words, as evidence names it."""
+    """One line about a slab, as evidence shows it."""
     known = f"{int(slabs.shape.capacity[slab])} objects of {int(slabs.size[slab])} bytes"
     return f"slab {hex_address(int(slabs.header[slab]))} of {slabs.at(slab)}: {known}"
 
@@ -42,13 +42,13 @@ def _slab(slabs: Slabs, slab: int) -> str:
 
 
 def _headers(slabs: Slabs, memory: VirtualMemory) -> Iterator[Broken]:
-    """Headers that cannot be (those without their magic are HEAP61's); pointers back to another cache."""
+    """Impossible headers (those without their magic are HEAP61's), and pointers back to another cache."""
     for slab in np.flatnonzero(slabs.marked & ~slabs.sound).tolist():
         header = int(slabs.header[slab])
         yield Broken(
             "slab",
             header,
-            "the header of a slab: a possible stride and capacity, objects within the heap",
+            "a slab header with a possible stride and capacity, and its objects within the heap",
             f"first object at {hex_address(int(slabs.shape.first[slab]))}, stride {int(slabs.shape.stride[slab])}",
             "the header was overwritten",
             (bytes_around(memory, VirtAddr(header), 32),),
@@ -74,16 +74,16 @@ def _lists(slabs: Slabs) -> Iterator[Broken]:
     for one in slabs.lists:
         name = _list_name(slabs, one)
         if one.broken is not None:
-            # What an overwritten header leads to is a consequence of that.
+            # The link of an overwritten header is broken as a consequence.
             if one.broken.source is None or slabs.sound[one.members[-1]]:
                 yield _broken_list(slabs, one, name)
         elif one.length is not None and one.length.value != len(one.members):
             yield Broken(
                 "list",
                 one.length.address,
-                f"{len(one.members)}, as many as are on {name}",
+                f"{len(one.members)}, counted along {name}",
                 f"{one.length.text} = {one.length.value}",
-                "a slab was put on or taken off without the count, or the count was overwritten",
+                "a slab was added or removed without updating the count, or the count was overwritten",
             )
         yield from _back_links(slabs, one, name)
 
@@ -100,10 +100,10 @@ def _broken_list(slabs: Slabs, one: ListFound, name: str) -> Broken:
     return Broken(
         "slab" if source is not None else "list",
         source if source is not None else one.at,
-        f"{name} to lead from slab to slab to its end",
+        f"{name} with links from slab to slab up to its end",
         f"a link to {hex_address(one.broken.target)}: {one.broken.why}",
         f"the link was overwritten with text: {written!r}" if written else "a link was overwritten",
-        (*last, f"{len(one.members)} slabs are seen before it"),
+        (*last, f"{len(one.members)} slabs were read before it"),
     )
 
 
@@ -118,7 +118,7 @@ def _back_links(slabs: Slabs, one: ListFound, name: str) -> Iterator[Broken]:
             int(headers[at]),
             f"prev = {hex_address(int(expected[at]))} on {name}",
             f"prev = {hex_address(int(one.back[at]))}",
-            "a link was overwritten, or a slab was put in or taken out without mending both sides",
+            "a link was overwritten, or a slab was inserted or removed without updating both neighbours",
             tuple(_slab(slabs, int(one.members[i])) for i in (at - 1, at, at + 1) if 0 <= i < len(one.members)),
         )
 
@@ -141,9 +141,9 @@ def _free_lists(slabs: Slabs, memory: VirtualMemory) -> Iterator[Broken]:
             yield Broken(
                 "object",
                 int(objects.address[index]),
-                "an object that is not marked as used on its slab's list of free ones",
-                f"the list does not lead to object {int(objects.number[index])}",
-                "it was taken without being marked, or the list was cut short: nobody will get it again",
+                "every object that is not marked as used on its slab's free list",
+                f"object {int(objects.number[index])} is not on it",
+                "it was allocated without being marked, or the list was cut short: it will never be allocated again",
                 (_slab(slabs, slab),),
             )
 
@@ -154,13 +154,14 @@ def _object(slabs: Slabs, slab: int, number: int) -> int:
 
 
 def _again(slabs: Slabs, found: FreeBreak) -> Broken:
-    before = "first" if found.source is None else f"object {found.source}, {_object_text(slabs, found, found.source)},"
+    source = found.source
+    before = "the first link" if source is None else f"object {source} at {_object_text(slabs, found, source)}"
     return Broken(
         "object",
         _object(slabs, found.slab, found.number),
-        "a list of free objects that has each once, and ends",
-        f"{before} leads to object {found.number}, which came before: the list runs in a circle",
-        "this object was freed twice, or was used after it was freed and a link in it overwritten",
+        "a free list that has each object once, and ends",
+        f"{before} points to object {found.number}, which came before: the list runs in a circle",
+        "this object was freed twice, or a link in it was overwritten by a use after free",
         (_slab(slabs, found.slab), _reached(slabs, found)),
     )
 
@@ -170,12 +171,12 @@ def _object_text(slabs: Slabs, found: FreeBreak, number: int) -> str:
 
 
 def _reached(slabs: Slabs, found: FreeBreak) -> str:
-    return f"{int(slabs.free.count[found.slab])} free objects are seen before the list breaks off"
+    return f"{int(slabs.free.count[found.slab])} free objects were read before this link"
 
 
 def _astray(slabs: Slabs, found: FreeBreak, memory: VirtualMemory) -> Broken:
-    where = "the first" if found.source is None else f"that of object {found.source}"
-    actual = f"a link, {where}, that leads to {_target(slabs, found)}"
+    which = "the first link" if found.source is None else f"the link of object {found.source}"
+    actual = f"{which} points to {_target(slabs, found)}"
     evidence = (_slab(slabs, found.slab), bytes_around(memory, VirtAddr(found.at), 16), _reached(slabs, found))
     return Broken("slab", found.at, "links to free objects of the slab", actual, _why(slabs, found), evidence)
 
@@ -183,13 +184,13 @@ def _astray(slabs: Slabs, found: FreeBreak, memory: VirtualMemory) -> Broken:
 def _target(slabs: Slabs, found: FreeBreak) -> str:
     if found.number == USED:
         return "an object that is marked as used"
-    return f"{found.link:#x}, where no object of the slab is"
+    return f"{found.link:#x}, which is not an object of the slab"
 
 
 def _why(slabs: Slabs, found: FreeBreak) -> str:
-    """The likely cause of a link that leads to no free object of its slab."""
+    """The likely cause of a link that does not point to a free object of its slab."""
     if found.number == USED:
-        return "an object was taken without being taken off the list, or a link was overwritten"
+        return "an object was allocated without being removed from the list, or a link was overwritten"
     written = text_in(found.link.to_bytes(8, "little").rstrip(b"\0"))
     if written:
         return f"a link was overwritten with text: {written!r}"
@@ -198,7 +199,7 @@ def _why(slabs: Slabs, found: FreeBreak) -> str:
     other = _slab_at(slabs, _object(slabs, found.slab, number)) if other is None else other
     if other is not None and other != found.slab:
         return f"an object of {slabs.at(other)} was freed to {slabs.at(found.slab)}: it lies in {_slab(slabs, other)}"
-    return "a link was overwritten: by whoever used an object after it was freed, or beyond its end"
+    return "a link was overwritten by a use after free, or by an overrun of an object"
 
 
 def _slab_at(slabs: Slabs, address: int) -> int | None:
@@ -209,27 +210,27 @@ def _slab_at(slabs: Slabs, address: int) -> int | None:
     return int(which[0]) if len(which) else None
 
 
-# --- numbers and places -----------------------------------------------------------------------------------------------
+# --- counts and lists -------------------------------------------------------------------------------------------------
 
 
 def _told(slabs: Slabs) -> NDArray[np.bool_]:
-    """For each slab whether all of its objects can be told as used or free."""
+    """For each slab, whether all of its objects are known to be used or free."""
     told = slabs.sound.copy()
     told[[found.slab for found in slabs.free.breaks]] = False
     return told
 
 
 def _counts(slabs: Slabs) -> Iterator[Broken]:
-    """What slabs and caches count."""
+    """The counts of used objects in slabs and caches."""
     told, used = _told(slabs), slabs.shape.capacity - slabs.free.count
     if slabs.used is not None:
         for slab in np.flatnonzero(told & (slabs.used != used)).tolist():
             yield Broken(
                 "slab",
                 int(slabs.header[slab]),
-                f"{int(used[slab])} used objects, as its list of free ones leaves",
+                f"{int(used[slab])} used objects, all that are not free",
                 f"it counts {int(slabs.used[slab])}",
-                "an object was taken or freed without the count (a lost update), or the count was overwritten",
+                "an object was allocated or freed without the count (a lost update), or the count was overwritten",
                 (_slab(slabs, slab),),
             )
     for number, cache in enumerate(slabs.caches):
@@ -250,7 +251,7 @@ def _cache_count(cache: CacheFound, expected: int) -> Iterator[Broken]:
             cache.used.address,
             f"{expected} used objects in the slabs of cache {cache.name}",
             f"{cache.used.text} = {cache.used.value}",
-            "an object was taken or freed without the count (a lost update), or the count was overwritten",
+            "an object was allocated or freed without the count (a lost update), or the count was overwritten",
         )
 
 
@@ -284,9 +285,9 @@ def _misplaced(slabs: Slabs, slab: int, on: str, used: int) -> Broken:
     return Broken(
         "slab",
         int(slabs.header[slab]),
-        f"a slab with {used} of {capacity} objects used where such slabs belong",
+        f"a slab with {used} of {capacity} objects used, on the list for such slabs",
         f"it is on {on}",
-        "it was not moved when its last object was taken or freed, or was put on the wrong list",
+        "it was not moved when an object was last allocated or freed, or was put on the wrong list",
         (_slab(slabs, slab),),
     )
 
@@ -297,9 +298,9 @@ def _pages(slabs: Slabs, runs: PageRuns) -> Iterator[Broken]:
         yield Broken(
             "slab",
             int(slabs.header[slab]),
-            "pages whose records lead to this slab",
+            "pages whose records point to this slab",
             "none do",
-            "its pages were given back while it is still on a list, or their records were overwritten",
+            "its pages were freed while it is still on a list, or their records were overwritten",
             (_slab(slabs, slab),),
         )
     for run in np.flatnonzero(~runs.owned).tolist():
@@ -308,5 +309,5 @@ def _pages(slabs: Slabs, runs: PageRuns) -> Iterator[Broken]:
             int(runs.record[run]),
             f"records of all pages of slab {hex_address(int(runs.slab[run]))} that name it",
             "not all do",
-            "a record was overwritten, or only some were filled in when the slab was made",
+            "a record was overwritten, or only some were filled in when the slab was created",
         )

@@ -1,4 +1,4 @@
-"""How findings about chunks speak of them."""
+"""How findings describe chunks and bytes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from gdbext.units import FRAME_SIZE, VirtAddr, hex_address, round_up
 
 
 def describe(chunk: Chunk) -> str:
-    """A chunk in a few words, as evidence names it."""
+    """One line about a chunk, as evidence shows it."""
     return f"chunk {hex_address(chunk.address)}, {'free' if chunk.free else 'used'}, {chunk.size} bytes"
 
 
 def neighbours(heap: HeapSnapshot, index: int) -> tuple[str, ...]:
-    """The chunks before and behind one, in the heap's order."""
+    """The chunks before and after a chunk, in the heap's order."""
     lines = []
     if index > 0:
         lines.append(f"before it: {describe(heap.chunks.at(index - 1))}")
     if index + 1 < len(heap.chunks):
-        lines.append(f"behind it: {describe(heap.chunks.at(index + 1))}")
+        lines.append(f"after it: {describe(heap.chunks.at(index + 1))}")
     return tuple(lines)
 
 
 def bytes_around(memory: VirtualMemory, address: VirtAddr, size: int) -> str:
-    """Some bytes as a person compares them: hexadecimal, and as text where they are text; or why they are not there."""
+    """Bytes as hexadecimal and as text, or why they cannot be read."""
     try:
         data = memory.read(address, size)
     except MemoryUnavailable as error:
@@ -37,11 +37,11 @@ def bytes_around(memory: VirtualMemory, address: VirtAddr, size: int) -> str:
 
 
 TEXT_LEAST = 3
-"""So many letters in a row are text and no accident."""
+"""At least this many printable characters in a row count as text."""
 
 
 def text_in(data: bytes) -> str:
-    """The text that some bytes are; empty when they are none."""
+    """The bytes as text; empty when they are not text."""
     end = data.find(b"\0")
     start = data if end < 0 else data[:end]
     return start.decode("ascii") if len(start) >= TEXT_LEAST and all(32 <= byte < 127 for byte in start) else ""
@@ -49,7 +49,7 @@ def text_in(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Written:
-    """What one hand wrote from an address on: so many bytes, at least so many unless it is ``whole``."""
+    """What a single write left from an address on: ``count`` bytes, or at least that many unless it is ``whole``."""
 
     count: int
     whole: bool
@@ -57,18 +57,18 @@ class Written:
 
     @property
     def length(self) -> str:
-        """In words."""
+        """As text."""
         return f"{'' if self.whole else 'at least '}{self.count} byte{'s' * (self.count != 1)}"
 
 
 TEXT_SHOWN = 64
-"""Of a string as many letters are shown."""
+"""Characters that are shown of a string."""
 REPEATED_LEAST = 4
-"""So many equal bytes in a row, which are not 0, were meant to be."""
+"""At least this many equal bytes in a row, other than 0, count as written on purpose."""
 
 
 def written_over(memory: VirtualMemory, start: VirtAddr, room: int) -> Written | None:
-    """What was written over the ``room`` bytes from ``start`` on, and how far it goes on; None when they do not tell.
+    """What was written over the ``room`` bytes from ``start`` on, and how far it reaches; None when it is unclear.
 
     Raises MemoryUnavailable when these cannot be read.
     """
@@ -80,12 +80,12 @@ def written_over(memory: VirtualMemory, start: VirtAddr, room: int) -> Written |
         return Written(letters + ends, letters < len(data), f"the tail of a string, {text!r}")
     same = _leading(data, lambda byte: byte == data[0])
     if same >= REPEATED_LEAST and data[0]:
-        return Written(same, same < len(data), f"{data[0]:#04x} over and over")
+        return Written(same, same < len(data), f"repeated {data[0]:#04x} bytes")
     return None
 
 
 def _behind(memory: VirtualMemory, start: VirtAddr) -> bytes:
-    """The rest of a page; nothing when it cannot be read."""
+    """The rest of a page; empty when it cannot be read."""
     try:
         return memory.read(start, round_up(start + 1, FRAME_SIZE) - start)
     except MemoryUnavailable:

@@ -50,17 +50,17 @@ FAULTS = {
             "this heap merges nothing": ("bump", "slab", "pools", "guard"),
         },
     ),
-    105: Fault("HEAP62", "taken out|not put in|never", IN_LISTS),
+    105: Fault("HEAP62", "inserted or removed|never", IN_LISTS),
     106: Fault("HEAP62", "", {NO_LISTS: all_but("next", "tags", "avl", "redblack")}),
     107: Fault(
         "HEAP63",
-        "a link was overwritten|without mending",
+        "a link was overwritten|without updating both",
         {
             "this heap keeps no pointer to its last chunk": ("tags", "bump", "buddy", "slab", "pools", "guard"),
         },
     ),
     108: Fault("HEAP64", "wrote beyond its end", {NO_FENCES: HEAPS}),
-    109: Fault("HEAP64", "wrote in front of its beginning", {NO_FENCES: all_but("guard")}),
+    109: Fault("HEAP64", "wrote before its start", {NO_FENCES: all_but("guard")}),
     110: Fault(
         "HEAP64",
         "after it was freed",
@@ -78,12 +78,12 @@ FAULTS = {
     117: Fault("HEAP67", "a sum that wrapped", {"this heap has no mark": all_but("bump")}, ("HEAP61", "HEAP69")),
     118: Fault(
         "HEAP68",
-        "freed or made smaller",
+        "freed or shrunk",
         {
             "this heap takes the memory of large chunks away when they are freed": ("slab", "pools", "guard"),
         },
     ),
-    119: Fault("HEAP69", "pages were given back"),
+    119: Fault("HEAP69", "pages were freed"),
     121: Fault("HEAP60", "its size was overwritten", IN_HEADERS),
 }
 

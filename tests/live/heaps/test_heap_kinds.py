@@ -103,7 +103,7 @@ def test_bytes_that_nobody_may_write(boot):
     spoilt = (
         (free, int(free["payload"], 16) + 40, "after it was freed"),
         (used, payload + front + size, "beyond its end"),
-        (used, payload + front - 1, "in front of its beginning"),
+        (used, payload + front - 1, "wrote before its start"),
     )
     for chunk, at, cause in spoilt:
         before = int(machine.execute(f"output/d *(unsigned char *){at:#x}"))

@@ -76,7 +76,7 @@ def test_header_overrun_with_text(victim):
     (finding,) = victim.command("heapcheck")["findings"]
     assert (finding["id"], int(finding["address"], 16)) == ("HEAP61", address)
     assert f"{before[0] + HEADER:#x}" in finding["cause"]
-    assert f"overrun by {HEADER} bytes: its successor's header holds the tail of a string, '{text}'" in finding["cause"]
+    assert f"overrun by {HEADER} bytes: the next header now holds the tail of a string, '{text}'" in finding["cause"]
     assert any(text in evidence for evidence in finding["evidence"])
     assert any(f"{before[0]:#x}" in evidence for evidence in finding["evidence"])
     # What lies behind the damage is still seen, from the tail.
