@@ -1,8 +1,8 @@
-"""A heap whose chunks lie one behind the other, each one's size telling where the next begins.
+"""A heap whose chunks are adjacent: the size of each determines where the next begins.
 
-The memory is read in blocks. What each place in a block would say if a chunk began there is computed for all places at
-once; following the chunks is then stepping through a list of numbers. Where a header cannot be one the next place is
-looked for at which chunks begin again, which takes a magic or a footer.
+The memory is read in blocks. Every aligned address of a block is decoded as if a chunk began there, all at once;
+following the chunks is then stepping through a list of numbers. Where a header is invalid, the next address at which
+chunks begin again is searched for, which takes a magic or a footer.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from gdbext.units import FRAME_SIZE, VirtAddr, round_up
 from gdbext.x86.virtual import PagedMemory
 
 LEAST, MOST = 1 << 12, 1 << 20
-"""Bytes of a block: the least where one looks into a place, the most where chunk follows chunk."""
+"""Bytes of a block: the least for a single address, the most where chunk follows chunk."""
 MOST_SCANNED = 1 << 12
-"""So many blocks are searched for a place where chunks begin again."""
+"""Blocks that are searched for an address where chunks begin again."""
 MOST_UNREADABLE = 1 << 9
-"""And so many pages that cannot be read."""
+"""Pages in that search that may be unreadable."""
 MOST_LOST = 64
-"""After so many places where the chunks break off a segment is given up."""
+"""The rest of a segment is skipped after this many interruptions of its chunks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdjacentDetail(InOrder):
-    """Chunks one behind the other."""
+    """Chunks one after the other."""
 
     kind: ClassVar[str] = "chunks"
 
@@ -65,7 +65,7 @@ def read_adjacent(heap: AdjacentHeap[Expression], memory: PagedMemory) -> HeapSn
         for walk in walks:
             walk.run()
     except KeyboardInterrupt:
-        raise Stopped(f"{sum(map(len, walks))} chunks of '{heap.name}' seen") from None
+        raise Stopped(f"{sum(map(len, walks))} chunks of '{heap.name}' read") from None
     headers = _headers(heap, walks, memory)
     chunks = chunks_of(heap, headers)
     if heap.prev is not None:
@@ -97,7 +97,7 @@ def _headers(heap: AdjacentHeap[Expression], walks: list[_Walk], memory: Virtual
 
 
 def _starts(walks: list[_Walk]) -> NDArray[np.int64]:
-    """The chunks, besides the first, that were not reached from the one before them."""
+    """The chunks, besides the first, that were not reached from the chunk before them."""
     before, found = 0, []
     for walk in walks:
         found += [before, *(before + at for at in walk.starts)]
@@ -122,8 +122,9 @@ def _closed(
 class _Block:
     """Places from ``start`` on, ``grid`` bytes apart, as if a chunk began at each.
 
-    ``hops`` is how many places on the next one would begin, 0 where none can begin; ``sound`` says whether the header's
-    magic is right. ``rows`` has the header's bytes. Where it is empty nothing could be read, and ``why`` says why.
+    ``hops`` is how many places further the next chunk would begin, 0 where no chunk can be; ``sound`` says whether the
+    header's magic is right. ``rows`` has the header's bytes. Where it is empty nothing could be read, for the reason
+    ``why``.
     """
 
     start: int
@@ -134,7 +135,7 @@ class _Block:
 
 
 class _Walk:
-    """Follows the chunks of one segment. ``starts`` and what ``lost`` names are relative to its first chunk."""
+    """Follows the chunks of one segment. ``starts`` and ``lost`` are relative to its first chunk."""
 
     def __init__(self, heap: AdjacentHeap[Expression], memory: PagedMemory, segment: Segment) -> None:
         self.addresses: list[NDArray[np.uint64]] = []
@@ -164,7 +165,7 @@ class _Walk:
             at = self._trouble(self._follow(at))
 
     def _follow(self, at: int) -> int:
-        """Follow sound headers from a place on; the place where there is none, or the segment's end."""
+        """Follow sound headers from an address on; the address where there is no such header, or the segment's end."""
         size = LEAST
         while at < self._segment.end:
             progress(f"following the chunks of '{self._heap.name}'", at - self._segment.start, self._size)
@@ -188,7 +189,7 @@ class _Walk:
         return self._segment.end - self._segment.start
 
     def _take(self, block: _Block, places: list[int]) -> None:
-        """These places of a block are chunks."""
+        """Take these places of a block as chunks."""
         if not places:
             return
         which = np.array(places, dtype=np.int64)
@@ -197,7 +198,7 @@ class _Walk:
         self._count += len(places)
 
     def _block(self, at: int, size: int) -> _Block:
-        """What there would be at the places from ``at`` on, in about so many bytes."""
+        """The places from ``at`` on, decoded, in about ``size`` bytes."""
         end = min(at + size + self._end, self._segment.end)
         try:
             data, why = self._readable(at + self._first, end)
@@ -215,7 +216,7 @@ class _Walk:
         try:
             return _Block(at, *self._judged(addresses, buffer), rows, why)
         except EvaluationError:
-            # Some place that is no header has no size. One place at a time it does no harm.
+            # A place that is no header has no size. Taken one at a time, only that place is lost.
             return self._block(at, 0) if count > 1 else _Block(at, np.zeros(1, np.int64), np.zeros(1, bool), rows, why)
 
     def _readable(self, start: int, end: int) -> tuple[bytes, str | None]:
@@ -245,7 +246,7 @@ class _Walk:
         return np.where(fits, steps // self._grid, 0), np.broadcast_to(sound, fits.shape)
 
     def _trouble(self, at: int) -> int | None:
-        """What is at a place where the chunks break off; where to go on, None at the segment's end."""
+        """Handle an address where the chunks are interrupted; where to go on, None at the segment's end."""
         if at >= self._segment.end:
             return None
         block = self._block(at, 0)
@@ -268,26 +269,26 @@ class _Walk:
             return block.why or "the segment ends inside a header"
         if self._count >= MOST_CHUNKS:
             return f"more than {MOST_CHUNKS} chunks"
-        return "the size there cannot be one" if not hop else "what is there does not have the magic of a header"
+        return "the size there is impossible" if not hop else "the magic value of a header is missing there"
 
     def _begins(self, at: int) -> bool:
-        """Whether the segment ends there, or a sound header begins."""
+        """Whether the segment ends at an address, or a sound header begins there."""
         if at == self._segment.end:
             return True
         block = self._block(at, 0)
         return bool(len(block.hops) and block.hops[0] and block.sound[0])
 
     def _inside(self, at: int) -> int | None:
-        """A header within the chunk that led to a place, of a chunk that reaches beyond it: its size is too large then.
+        """A header inside the chunk before an address, if its chunk reaches beyond that: then that size is too large.
 
-        (What was a header once, before chunks were merged, reaches no further than the chunk that it is in.)
+        (The chunk of a stale header, left from before chunks were merged, reaches no further than the chunk around it.)
         """
         if not self._count or (self.starts and self.starts[-1] == self._count):
             return None
         return self._scan(int(self.addresses[-1][-1]) + self._grid, at)
 
     def _scan(self, start: int, stop: int) -> int | None:
-        """The first sound header between two places, of a chunk that ends at or behind the second, or at a header."""
+        """The first sound header between two addresses whose chunk ends at or after the second, or at a header."""
         if not self._magic:
             return None
         unreadable = 0
@@ -295,7 +296,7 @@ class _Walk:
             if start >= stop or unreadable > MOST_UNREADABLE:
                 return None
             progress(
-                f"looking where chunks of '{self._heap.name}' begin again", start - self._segment.start, self._size
+                f"searching where chunks of '{self._heap.name}' begin again", start - self._segment.start, self._size
             )
             block = self._block(start, min(MOST, stop - start))
             unreadable += not len(block.hops)
@@ -308,5 +309,5 @@ class _Walk:
         return None
 
     def _skip(self, start: int) -> int:
-        """How far it is to the next place from ``start`` on that might be readable."""
+        """The distance from ``start`` to the next place that might be readable."""
         return (round_up(start + 1, FRAME_SIZE) - start + self._grid - 1) // self._grid * self._grid

@@ -1,4 +1,4 @@
-"""Kernel memory read ahead in blocks, for walks that look at a few bytes here and a few there."""
+"""Kernel memory read ahead in blocks, for walks that read a few bytes here and there."""
 
 from gdbext.errors import NotMapped
 from gdbext.machine.memory import VirtualMemory
@@ -18,7 +18,7 @@ class BlockReader:
         self._pages: dict[int, bytes] = {}
 
     def window(self, address: int, size: int) -> tuple[bytes, int]:
-        """A buffer and the offset in it at which ``size`` bytes from ``address`` stand.
+        """A buffer and the offset in it at which the ``size`` bytes from ``address`` are.
 
         Raises NotMapped with the first address that cannot be read.
         """
@@ -61,7 +61,7 @@ class BlockReader:
 
 
 class ReadAhead(PagedMemory):
-    """The same memory for walks over neighbours: what cannot be looked at without copying is copied in blocks."""
+    """The same memory for walks over neighbours: what cannot be viewed without copying is copied in blocks."""
 
     def __init__(self, memory: PagedMemory) -> None:
         super().__init__(memory.physical, memory.cpu, memory.root)

@@ -1,7 +1,7 @@
-"""A heap of buddies, kept as a tree of bytes: each says how large the largest free block below its node is.
+"""A heap of buddies, kept as a tree of bytes: each has the size of the largest free block below its node.
 
-A whole level is computed with at once, from the leaves up to see which bytes follow from their halves, and from the
-root down to see which nodes are blocks.
+Whole levels are computed at once: from the leaves up to check which bytes follow from their halves, and from the root
+down to see which nodes are blocks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WRONG_KEPT = 64
 class WrongNode:
     """A node whose byte does not follow from its halves' (both None at a leaf), for a block of ``size`` bytes.
 
-    ``expected`` is what it would be, ``at`` where it stands.
+    ``expected`` is the byte that would follow, ``at`` the address of the wrong one.
     """
 
     at: VirtAddr
@@ -59,7 +59,7 @@ class BuddyDetail(Detail):
 
 @dataclass(frozen=True)
 class _Level:
-    """The nodes of one height with a part in the segment: the first one's number, and their bytes."""
+    """The nodes of one height that overlap the segment: the number of the first, and their bytes."""
 
     height: int
     first: int
@@ -67,7 +67,7 @@ class _Level:
 
     @property
     def whole(self) -> NDArray[np.bool_]:
-        """Which nodes are free blocks, or would be if nothing above them were."""
+        """Which nodes are free blocks, or would be if no node above them were."""
         return np.equal(self.bytes, self.height + 1)
 
 
@@ -98,13 +98,13 @@ class _Tree:
         self.start, self.end = heap.start.evaluate(memory), heap.end.evaluate(memory)
         if not 0 <= self._height <= MOST_HEIGHT or self._smallest < 1:
             why = f"a tree of height {self._height} over blocks of {self._smallest} bytes"
-            raise MemoryUnavailable(f"{why} cannot be: {heap.height.text}, {heap.smallest.text}")
+            raise MemoryUnavailable(f"{why} is impossible: {heap.height.text}, {heap.smallest.text}")
         room = self._smallest << self._height
         fits = self._origin <= self.start <= self.end <= self._origin + room
         if not fits or self.end - self.start > MOST_LEAVES * self._smallest:
             segment = f"{hex_address(self.start)}-{hex_address(self.end)}"
             raise MemoryUnavailable(
-                f"a segment of {segment} cannot be under a tree over {room} bytes at {self._origin:#x}"
+                f"a segment of {segment} does not fit under a tree over {room} bytes at {self._origin:#x}"
             )
         empty = self.start == self.end
         self._levels = [] if empty else [self._level(height, memory) for height in range(self._height + 1)]
@@ -117,7 +117,7 @@ class _Tree:
         return _Level(height, first, np.frombuffer(data, dtype=np.uint8))
 
     def _address(self, level: _Level, index: int) -> int:
-        """Where the block of a node lies."""
+        """The address of a node's block."""
         number = level.first + index - (1 << (self._height - level.height))
         return self._origin + number * (self._smallest << level.height)
 
@@ -148,7 +148,7 @@ class _Tree:
         return WrongNode(at, block, size, int(level.bytes[index]), halves, expected)
 
     def chunks(self) -> Chunks:
-        """The blocks, by rising address: free ones as large as they are, used ones as they were handed out."""
+        """The blocks, by ascending address: free blocks as large as they are, used blocks as they were handed out."""
         found: list[tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.bool_]]] = []
         covered = np.zeros(1, dtype=np.bool_)
         for level, below in zip(self._levels[::-1], [*self._levels[::-1][1:], None], strict=True):
@@ -178,7 +178,7 @@ def _halves(level: _Level, below: _Level, bytes_of: NDArray[np.uint8]) -> tuple[
 
 
 def _over(level: _Level, below: _Level, bytes_of: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """What each node's byte is if no used block, and whether both of its halves are whole."""
+    """Each node's byte if it is not a used block, and whether both of its halves are whole."""
     left, right = _halves(level, below, bytes_of)
     both: NDArray[np.bool_] = (left == level.height) & (right == level.height)
     return np.where(both, level.height + 1, np.maximum(left, right)).astype(np.uint8), both

@@ -1,4 +1,4 @@
-"""A heap that hands out memory from one end to the other and knows nothing of chunks."""
+"""A heap that hands out memory from one end to the other and does not record chunks."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Who asked for a chunk: where the kernel records that, and what the code at such an address is called."""
+"""The callers that asked for chunks, where the kernel records them, and the names of code addresses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gdbext.units import VirtAddr, hex_address
 from gdbext.x86.virtual import PagedMemory
 
 CallerNames = Callable[[int], str]
-"""What to call the code at an address."""
+"""Names the code at an address."""
 
 
 def read_callers(
@@ -37,7 +37,7 @@ def read_callers(
 
 
 def names_of_code(symbols: Symbols) -> CallerNames:
-    """A function that says what to call the code at a return address: ``function+offset``, each looked up once."""
+    """A function that names the code at a return address: ``function+offset``, each looked up once."""
     known: dict[int, str] = {}
 
     def name(address: int) -> str:
@@ -49,6 +49,6 @@ def names_of_code(symbols: Symbols) -> CallerNames:
 
 
 def _name(symbols: Symbols, address: int) -> str:
-    # The call is what lies before: where nothing follows it, the return address is already another function's.
+    # Look up the call before it: if that ends its function, the return address belongs to the next function.
     found = symbols.name_at(VirtAddr(address - 1)) if address else None
     return hex_address(address) if found is None else f"{found[0]}+{found[1] + 1:#x}"

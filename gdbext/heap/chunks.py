@@ -1,4 +1,4 @@
-"""From headers' bytes to chunks: what every heap whose chunks have headers is read with."""
+"""From headers' bytes to chunks: shared by the readers of all heaps whose chunks have headers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Headers:
 
 
 def chunks_of(heap: ChunkHeap[Expression], headers: Headers) -> Chunks:
-    """The chunks that these headers stand for, without links; none is free where headers do not tell."""
+    """The chunks of these headers, without links; none is free where headers do not record it."""
     payload = headers.address + U64(heap.header_size)
     magic = heap.magic
     sound = headers.values(magic.expr) == headers.values(magic.equals) if magic else np.ones(len(payload), dtype=bool)
@@ -47,14 +47,14 @@ def chunks_of(heap: ChunkHeap[Expression], headers: Headers) -> Chunks:
 
 
 def payload_sizes(heap: ChunkHeap[Expression], recorded: NDArray[Any]) -> NDArray[np.int64]:
-    """Bytes of payload, from what headers record. What is too much for 63 bits stays far too much, or is negative."""
+    """Bytes of payload, from what headers record. A size that exceeds 63 bits stays far too large, or is negative."""
     unit, most = heap.size.unit, (1 << 62) // heap.size.unit
     sizes = np.clip(recorded.astype(np.int64), -most, most) * np.int64(unit)
     return sizes - np.int64(heap.header_size) if heap.size.includes_header else sizes
 
 
 def settled(heap: _H, memory: VirtualMemory) -> _H:
-    """The heap with what is the same for all its headers computed once: a key that links are encoded with, say."""
+    """The heap with all that is the same for its headers computed once: a key that links are encoded with, say."""
     changes: dict[str, Any] = {"size": replace(heap.size, expr=heap.size.expr.settled(memory))}
     if heap.magic is not None:
         changes["magic"] = Magic(heap.magic.expr.settled(memory), heap.magic.equals.settled(memory))
@@ -65,7 +65,7 @@ def settled(heap: _H, memory: VirtualMemory) -> _H:
 
 
 def segments_of(written: tuple[Segments[Expression], ...], memory: VirtualMemory) -> tuple[Segment, ...]:
-    """The segments as they are now, those of a collection by rising address. Raises MemoryUnavailable."""
+    """The segments as they are now, those of a collection by ascending address. Raises MemoryUnavailable."""
     found = []
     for segments in written:
         asked = {"start": segments.start, "end": segments.end}
@@ -94,11 +94,11 @@ def in_flux(heap: Heap[Expression], memory: VirtualMemory) -> bool:
 
 
 def counters_of(heap: Heap[Expression], memory: VirtualMemory) -> tuple[Counter, ...]:
-    """What the heap counts itself."""
+    """The heap's own counters."""
     return tuple(read_counter(meaning, counter, memory) for meaning, counter in heap.counters.items())
 
 
 def read_watermark(mark: BoundWatermark[Expression], memory: VirtualMemory) -> Watermark:
-    """Where memory is handed out from one end to the other."""
+    """The bounds of memory that is handed out from one end to the other, and how far."""
     start, current, end = (VirtAddr(e.evaluate(memory)) for e in (mark.start, mark.current, mark.end))
     return Watermark(start, current, end, mark.current.address(memory) if mark.current.is_lvalue else None)

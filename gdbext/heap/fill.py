@@ -1,4 +1,4 @@
-"""What a heap fills memory with that nobody may write to: free payloads, and fences around used ones."""
+"""Memory that a heap fills because no code may write to it: poison in free payloads, redzones around used ones."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from gdbext.units import FRAME_SIZE, WORD_MASK, VirtAddr, round_up
 from gdbext.x86.virtual import PagedMemory
 
 BLOCK = 1 << 20
-"""Bytes that are looked at together."""
+"""Bytes that are checked together."""
 
 
 @dataclass(frozen=True)
 class Fill:
-    """Memory that must hold one byte over and over: stretches in order of address, and the numbers of their chunks.
+    """Memory that must hold one repeated byte: stretches in order of address, and the numbers of their chunks.
 
-    ``what`` is the misdeed that changes it: writing into ``poison`` of free chunks, ``underrun`` or ``overrun``.
+    ``what`` is the error that changes it: writing into ``poison`` of free chunks, ``underrun`` or ``overrun``.
     """
 
     what: str
@@ -40,12 +40,12 @@ class Fill:
 def read_fills(
     poison: Poison[Expression] | None, redzone: Redzone[Expression] | None, chunks: Chunks, memory: PagedMemory
 ) -> tuple[Fill, ...]:
-    """Where nobody may have written, as far as the profile says so. Raises MemoryUnavailable."""
+    """Poison and redzones, as far as the profile describes them. Raises MemoryUnavailable."""
     fills = []
     if poison is not None and _is_done(poison.when, memory):
         fills.append(_poison(poison, chunks, memory))
     if redzone is not None and _is_done(redzone.when, memory):
-        fills += _fences(redzone, chunks, memory)
+        fills += _redzones(redzone, chunks, memory)
     return tuple(fills)
 
 
@@ -59,14 +59,14 @@ def _poison(poison: Poison[Expression], chunks: Chunks, memory: VirtualMemory) -
     return filled("poison", poison.byte, which, start, chunks.end[which])
 
 
-def _fences(redzone: Redzone[Expression], chunks: Chunks, memory: PagedMemory) -> list[Fill]:
-    """The fences in front of the caller's bytes, and those behind them."""
+def _redzones(redzone: Redzone[Expression], chunks: Chunks, memory: PagedMemory) -> list[Fill]:
+    """The redzones before the caller's bytes, and those after them."""
     which = np.flatnonzero(~chunks.free & chunks.sound & (chunks.size >= 0))
     nodes, size = chunks.payload[which], chunks.size[which]
     asked = tuple(e for e in (redzone.start, redzone.front, redzone.size) if e is not None)
     span = span_of(asked)
     rows, _ = gathered(nodes, span, memory)
-    # What a record says is believed only as far as the payload reaches.
+    # Recorded bounds are trusted only as far as the payload reaches.
     start, front, *own = (
         np.minimum(values_in(e, nodes, rows, span[0], memory).astype(U64), size.astype(U64)) for e in asked
     )
@@ -87,7 +87,7 @@ def filled(what: str, byte: int, which: NDArray[np.int64], start: NDArray[np.uin
 
 @dataclass(frozen=True)
 class Touched:
-    """A stretch that somebody wrote into: its number, the first byte that is wrong, and how many are."""
+    """A stretch that was written into: its number, the first wrong byte, and how many are wrong."""
 
     number: int
     address: VirtAddr
@@ -95,11 +95,11 @@ class Touched:
 
 
 def touched(fill: Fill, memory: PagedMemory) -> list[Touched]:
-    """The stretches in which a byte is not what it should be. What cannot be read is left out."""
+    """The stretches with a wrong byte. Memory that cannot be read is skipped."""
     found: dict[int, Touched] = {}
     if not len(fill.start):
         return []
-    # A stretch may reach over all addresses that there are, where a heap's end or a size is overwritten.
+    # A stretch may span the whole address space, where a heap's end or a size is overwritten.
     first, end = int(fill.start[0]), int(fill.end.max())
     mapped, mapped_last = memory.mapped(VirtAddr(first), end)
     at, last = 0, 0
@@ -109,13 +109,13 @@ def touched(fill: Fill, memory: PagedMemory) -> list[Touched]:
         if there == len(mapped):
             break
         block = max(block, int(mapped[there]))
-        progress("looking at bytes that nobody may write to", block - first, end - first)
+        progress("checking bytes of poison and redzones", block - first, end - first)
         last = min(block + BLOCK, WORD_MASK)
         until = int(np.searchsorted(fill.start, U64(last)))
         for one in _touched_in(fill, slice(at, until), block, memory):
             known = found.get(one.number)
             found[one.number] = one if known is None else Touched(one.number, known.address, known.count + one.count)
-        # A stretch that reaches beyond the block is looked at again in the next.
+        # A stretch that reaches beyond the block is checked again in the next.
         at = until - (until > at and int(fill.end[until - 1]) > last)
     return [found[number] for number in sorted(found)]
 
@@ -132,7 +132,7 @@ def _as_far_as_readable(start: int, end: int, filler: int, memory: VirtualMemory
 
 
 def _touched_in(fill: Fill, which: slice, block: int, memory: VirtualMemory) -> list[Touched]:
-    """The same of some stretches, as far as they lie in one block of memory."""
+    """The same for some stretches, as far as they lie in one block of memory."""
     end = min(block + BLOCK, int(fill.end[which].max()))
     wrong = np.flatnonzero(
         np.frombuffer(_as_far_as_readable(block, end, fill.byte, memory), dtype=np.uint8) != fill.byte

@@ -1,6 +1,6 @@
-"""A heap whose chunks, used and free, hang in one list: each chunk a header followed by its payload.
+"""A heap whose chunks, used and free, are linked in one list: each chunk a header followed by its payload.
 
-The list is followed from its head. Where it breaks off, or ends before its tail, it is followed back from there too.
+The list is followed from its head. If it ends early, or before its tail, it is followed back from the tail too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gdbext.x86.virtual import PagedMemory
 
 @dataclass(frozen=True, kw_only=True)
 class ListDetail(InOrder):
-    """A list of all chunks. ``broken`` is where its links lead nowhere; ``head`` and ``rover`` are where these lead."""
+    """A list of all chunks. ``broken`` is its broken link; ``head`` and ``rover`` are the headers these point to."""
 
     kind: ClassVar[str] = "list"
     linked: ClassVar[bool] = True
@@ -38,17 +38,17 @@ class ListDetail(InOrder):
 
     @property
     def address(self) -> VirtAddr | None:
-        """Where the head leads."""
+        """The header that the head points to."""
         return self.head
 
     @property
     def unseen(self) -> str | None:
-        """Why the list breaks off."""
+        """Why the list ends early."""
         return None if self.broken is None else self.broken.why
 
     @property
     def finds_free(self) -> bool:
-        """Whether searches have a place to begin at."""
+        """Whether there is a rover, at which searches begin."""
         return self.rover is not None
 
 
@@ -99,11 +99,11 @@ class _Reader:
         )
 
     def _node(self, link: int) -> VirtAddr:
-        """The header that a link leads to; 0 for the link that ends the list."""
+        """The header that a link points to; 0 for the link that ends the list."""
         return VirtAddr(0 if link == self._end else self._links.place(link))
 
     def _ahead(self, head: int, known: set[int]) -> tuple[Chunks, Break | None]:
-        """The chunks from the head on, and what ended the way if it was not the end."""
+        """The chunks from the head on, and where the list ends early, if it does."""
         chain = self._follow(self._heap.next, head, known, circular=self._heap.circular)
         chunks = self._chunks(chain.nodes, chain.data, chain.shape.span[0])
         lost = _stranger(chunks, self._heap.magic is not None, chain.broken is not None)
@@ -111,18 +111,18 @@ class _Reader:
             return chunks, chain.broken or self._open(chunks)
         known.difference_update(chain.nodes[lost:].tolist())
         ahead = chunks.taken(np.arange(lost))
-        why = "what is there does not have the magic of a header"
+        why = "the magic value of a header is missing there"
         return ahead, Break(Stop.ASTRAY, _last(ahead), VirtAddr(int(chain.nodes[lost])), why)
 
     def _open(self, chunks: Chunks) -> Break | None:
-        """Where a list that should be circular ends."""
+        """The last link of a list that should be circular, but ends."""
         assert chunks.next is not None
         if not self._heap.circular or not len(chunks) or chunks.next[-1] == chunks.address[0]:
             return None
-        return Break(Stop.SHORT, _last(chunks), VirtAddr(0), "the circle does not close: the list ends here")
+        return Break(Stop.SHORT, _last(chunks), VirtAddr(0), "the list should be circular, but ends here")
 
     def _back(self, tail: int, ahead: Chunks, broken: Break | None, known: set[int]) -> Chunks | None:
-        """The chunks that only the links back from the tail lead to, in the list's order; None where there are none."""
+        """The chunks reached only by the links back from the tail, in the list's order; None where there are none."""
         if self._heap.prev is None or (broken is None and self._node(tail) in (_last(ahead), 0)):
             return None
         chain = self._follow(self._heap.prev, tail, known, circular=False)
@@ -130,7 +130,7 @@ class _Reader:
         return back if len(back) else None
 
     def _follow(self, link: Expression, first: int, known: set[int], *, circular: bool) -> Chain:
-        """The headers that one kind of link leads to, none of them known."""
+        """The headers that one kind of link points to, none of them known before."""
         shape = NodeShape(link, self._heap.in_headers, self._links, 0, 0, MOST_CHUNKS)
         try:
             return follow(shape, self._memory, (first, self._end), known, circular=circular)
@@ -143,7 +143,7 @@ class _Reader:
         return replace(chunks_of(self._heap, headers), next=self._leads_to(headers, self._heap.next), prev=back)
 
     def _leads_to(self, headers: Headers, link: Expression) -> NDArray[np.uint64]:
-        """The header that each link leads to; 0 for the link that ends the list."""
+        """The header that each link points to; 0 for the link that ends the list."""
         links = headers.values(link).astype(U64)
         return np.where(links == U64(self._end & WORD_MASK), U64(0), self._links.places(links))
 
@@ -159,10 +159,10 @@ def _last(chunks: Chunks) -> VirtAddr | None:
 
 
 def _stranger(chunks: Chunks, has_magic: bool, breaks_off: bool) -> int | None:
-    """The first that is no chunk at all, None when all are.
+    """The first node that is not a chunk at all, None when all are chunks.
 
-    One without its magic may be a chunk that somebody wrote into. It is, where the chunk before it ends there, and
-    where what follows it has its magic again. Else a link led astray.
+    A node without its magic may be a chunk that was written into. It is, if the chunk before it ends there, or if the
+    node after it has its magic again. Otherwise a link was overwritten.
     """
     if not has_magic or chunks.sound.all():
         return None

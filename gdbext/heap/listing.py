@@ -1,4 +1,4 @@
-"""The chunks of a heap as a list, and one chunk with all that is known of it."""
+"""The chunks of a heap as a list, and a single chunk with all that is known about it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from gdbext.units import VirtAddr, hex_address
 ROW = 16
 """Bytes on a line."""
 SHOWN = 64
-"""So many bytes of a payload are shown."""
+"""Bytes that are shown of a payload."""
 
 
 @dataclass(frozen=True)
 class ChunkLine:
     """One chunk: addresses of its header and payload, payload size in bytes; ``state`` is used, free or unknown.
 
-    ``on`` is the list of free chunks that it is on, or ``tree``; None for none. ``cache`` is the one whose object it
-    is. ``caller`` is the code address that asked for it and ``caller_name`` what that is called; both are None where
-    the kernel does not record it.
+    ``on`` is the list of free chunks that it is on, or ``tree``; None for none. ``cache`` is the cache whose object it
+    is. ``caller`` is the code address that asked for it and ``caller_name`` the name of that; both are None where the
+    kernel does not record it.
     """
 
     address: VirtAddr
@@ -43,7 +43,7 @@ class ChunkLine:
 
 @dataclass(frozen=True)
 class ChunkList:
-    """The chunks of a heap that were asked for; ``listed`` counts them, ``total`` all that are there.
+    """The selected chunks of a heap; ``listed`` counts them, ``total`` all chunks.
 
     ``by_lists``: as they are on the lists of free chunks, in their order.
     """
@@ -61,7 +61,7 @@ class ChunkList:
 class Selection:
     """Which chunks are wanted, by state, payload size (least, most), address (end exclusive), cache; in which order.
 
-    ``caller`` tells of a code address whether chunks that it asked for are wanted; None: all chunks are.
+    ``caller`` is whether the chunks that a code address asked for are wanted; None: all chunks are.
     """
 
     states: tuple[str, ...]
@@ -74,7 +74,7 @@ class Selection:
 
 
 def chunk_list(heap: HeapSnapshot, wanted: Selection, names: CallerNames = hex_address) -> ChunkList:
-    """The wanted chunks, in the heap's order, or the largest first, or as they are on the lists of free ones."""
+    """The wanted chunks, in the heap's order, or the largest first, or as they are on the lists of free chunks."""
     lines, chunks = _Lines(heap, names), heap.chunks
     chosen = _chosen(heap, wanted)
     if wanted.cache is not None:
@@ -113,7 +113,7 @@ def _chosen(heap: HeapSnapshot, wanted: Selection) -> NDArray[np.int64]:
 
 
 def _lists(heap: HeapSnapshot) -> list[tuple[str, NDArray[np.int64]]]:
-    """What the heap finds free chunks by: name, and the numbers of the chunks in order."""
+    """The free lists and the tree: name, and the numbers of the chunks in order."""
     if heap.index is None:
         return []
     found = [(f"list {one.name}", one.members) for one in heap.index.bins]
@@ -121,7 +121,7 @@ def _lists(heap: HeapSnapshot) -> list[tuple[str, NDArray[np.int64]]]:
 
 
 def _places(heap: HeapSnapshot) -> tuple[list[str | None], NDArray[np.int64]]:
-    """Names of lists, and for each chunk the number of the one that it is on; the first name is None."""
+    """Names of lists, and for each chunk the number of the list that it is on; the first name is None."""
     names: list[str | None] = [None]
     place = np.zeros(len(heap.chunks), dtype=np.int64)
     for name, members in _lists(heap):
@@ -175,7 +175,7 @@ class _Lines:
 
 @dataclass(frozen=True)
 class Bytes:
-    """Some bytes from an address on, in hexadecimal; ``part`` is what they belong to: header, payload, trailer."""
+    """Bytes from an address on, in hexadecimal; ``part`` is what they belong to: header, payload, trailer."""
 
     address: VirtAddr
     part: str
@@ -186,7 +186,7 @@ class Bytes:
 class ChunkFound:
     """The chunk that holds an address: ``offset`` bytes into its ``part`` (header, payload or trailer).
 
-    ``before`` and ``behind`` are its neighbours, ``slab`` is the one whose object it is. ``bytes`` are those of its
+    ``before`` and ``behind`` are its neighbours, ``slab`` is the slab whose object it is. ``bytes`` are those of its
     header, its trailer, and the first of its payload.
     """
 
@@ -239,7 +239,7 @@ def _slab_place(slabs: Slabs | None, slab: int | None, chunk: ChunkLine) -> Slab
 
 
 def _index_at(heap: HeapSnapshot, address: int) -> int | None:
-    """The number of the chunk that holds an address. What reaches into the next one ends where that begins."""
+    """The number of the chunk that holds an address. A chunk that reaches into the next ends where that begins."""
     order = np.argsort(heap.chunks.address, kind="stable")
     at = int(np.searchsorted(heap.chunks.address[order], np.uint64(address), side="right")) - 1
     if at < 0:
@@ -250,7 +250,7 @@ def _index_at(heap: HeapSnapshot, address: int) -> int | None:
 
 
 def _bytes_of(heap: HeapSnapshot, chunk: ChunkLine, memory: VirtualMemory) -> tuple[Bytes, ...]:
-    """What stands in a chunk, in lines."""
+    """The bytes of a chunk, in lines."""
     parts = [
         ("header", int(chunk.address), heap.layout.header),
         ("payload", int(chunk.payload), max(0, min(chunk.size, SHOWN))),

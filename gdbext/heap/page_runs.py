@@ -1,4 +1,4 @@
-"""Runs of pages, as an array of records about pages tells of them; and heaps whose chunks each have such a run."""
+"""Runs of pages, as an array of page records describes them; and heaps whose chunks each have such a run."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ MOST_RECORDS = 1 << 22
 
 @dataclass(frozen=True)
 class PageRuns:
-    """Runs of pages that are in use, by rising address; one element of every array for each.
+    """Runs of pages that are in use, by ascending address; one element of every array for each.
 
     ``record`` is the address of a run's first record, ``start`` and ``end`` are its pages' (end exclusive). ``chunk``
     says whether it is one chunk, ``slab`` is the header of the slab that it is, 0 for none, ``owned`` whether all of
-    its records say so. ``room`` is how many records there are up to the next run.
+    its records name that slab. ``room`` is how many records there are up to the next run.
     """
 
     record: NDArray[np.uint64]
@@ -59,7 +59,7 @@ class PageRuns:
 
 @dataclass(frozen=True, kw_only=True)
 class InPages(Detail):
-    """Chunks in pages that records tell of, as far as the kernel has such records."""
+    """Chunks in pages that page records describe, as far as the kernel has such records."""
 
     scattered: ClassVar[bool] = True
     page_runs: PageRuns | None

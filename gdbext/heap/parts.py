@@ -1,4 +1,4 @@
-"""What snapshots of heaps are made of: chunks as arrays, and addresses that say where a heap is."""
+"""The parts of heap snapshots: chunks as arrays, and the addresses of a heap."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_CHUNKS = 1 << 24
 class Chunk:
     """One chunk: its header's address, its payload's address and size in bytes, and its state.
 
-    ``sound`` is False when its header does not have the magic that it should.
+    ``sound`` is False when its header does not have its magic value.
     """
 
     address: VirtAddr
@@ -31,7 +31,7 @@ class Chunk:
 
     @property
     def end(self) -> int:
-        """The first byte behind the payload."""
+        """The first byte after the payload."""
         return self.payload + self.size
 
     @property
@@ -46,9 +46,9 @@ class Chunk:
 class Chunks:
     """Many chunks, one element of every array for each.
 
-    ``address`` is the header's, ``size`` in bytes and as the header says, so it may be nonsense. ``next`` and ``prev``
-    are the headers that the links lead to, None where headers have none. ``closed`` says whether the footer agrees with
-    the header, None where there are none.
+    ``address`` is the header's, ``size`` in bytes and as the header has it, so it may be nonsense. ``next`` and
+    ``prev`` are the headers that the links point to, None where headers have no such links. ``closed`` says whether the
+    footer matches the header, None where there are no footers.
     """
 
     address: NDArray[np.uint64]
@@ -65,16 +65,16 @@ class Chunks:
 
     @cached_property
     def end(self) -> NDArray[np.uint64]:
-        """The first byte behind each payload."""
+        """The first byte after each payload."""
         return self.payload + self.size.astype(U64)
 
     def taken(self, which: NDArray[np.int64]) -> Chunks:
-        """Those with these indexes, in that order."""
+        """The chunks with these indexes, in that order."""
         arrays: list[Any] = [None if array is None else array[which] for array in self._arrays]
         return Chunks(*arrays)
 
     def joined(self, behind: Chunks) -> Chunks:
-        """These, and others behind them."""
+        """These chunks, and others after them."""
         pairs = zip(self._arrays, behind._arrays, strict=True)
         arrays: list[Any] = [None if one is None or two is None else np.concatenate([one, two]) for one, two in pairs]
         return Chunks(*arrays)
@@ -84,7 +84,7 @@ class Chunks:
         return tuple(getattr(self, field.name) for field in fields(self))
 
     def at(self, index: int) -> Chunk:
-        """One of them."""
+        """The chunk with this index."""
         return Chunk(
             VirtAddr(int(self.address[index])),
             VirtAddr(int(self.payload[index])),
@@ -112,7 +112,7 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Lost:
-    """Addresses of a segment, ``end`` exclusive, in which no chunks can be told, and why."""
+    """Addresses of a segment, ``end`` exclusive, in which chunks are unknown, and why."""
 
     start: VirtAddr
     end: VirtAddr
@@ -121,7 +121,7 @@ class Lost:
 
 @dataclass(frozen=True)
 class Watermark:
-    """Memory from ``start`` to ``end``; what is below ``current`` has been handed out. ``at`` is where that is said."""
+    """Memory from ``start`` to ``end``, handed out up to ``current``; ``at`` is the address of that variable."""
 
     start: VirtAddr
     current: VirtAddr

@@ -1,8 +1,8 @@
 """Which places pointers lead to, and which of them are reached: a search over whole memory by arrays.
 
-Every aligned word is taken for a pointer that has the value of one: nobody knows types here. The memory is gone through
-once, in blocks, and what leads where is kept as pairs of numbers; marking then needs no memory any more. It goes in
-rounds over arrays while many are found at once. Along a chain, which no array helps, it steps through the numbers.
+Every aligned word with the value of a pointer is treated as a pointer: types are unknown here. The memory is read once,
+in blocks, and the pointers are kept as pairs of numbers; marking then needs no memory any more. It works in rounds over
+arrays while many places are reached at once. Along a chain, where arrays do not help, it steps through the numbers.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from gdbext.x86.virtual import PagedMemory
 
 U64 = np.uint64
 BLOCK = 1 << 22
-"""Bytes that are looked at together."""
+"""Bytes that are searched together."""
 NEAR = 1 << 16
 """Places with less than this between them are read in one go."""
 WIDE = 256
-"""From so many on, a round is done over arrays."""
+"""From this many places on, a round is done over arrays."""
 
 Words = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
@@ -35,7 +35,7 @@ Indexes = NDArray[np.int32]
 class Places:
     """What pointers may lead to: ``start`` to ``end`` (exclusive, above ``start``), disjoint, by address.
 
-    ``alias``, ``alias_end`` and ``virtual`` are other addresses of the same memory (in a direct map) and where it lies
+    ``alias`` to ``alias_end`` are other addresses of the same memory (in a direct map), and ``virtual`` is its address
     among the places.
     """
 
@@ -53,7 +53,7 @@ class Places:
         return _within(self.start, self.end, addresses, size)
 
     def led_to(self, words: Words) -> tuple[Numbers, Numbers]:
-        """Which words lead to a place, by number, and to which."""
+        """Which words point to a place, by number, and to which place."""
         if not len(self.start):
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         near = _between(words, self.start[0], self.end[-1])
@@ -74,7 +74,7 @@ def _between(words: Words, low: np.uint64, end: np.uint64) -> Numbers:
 
 
 def _within(start: Words, end: Words, addresses: Words, size: int) -> Numbers:
-    """The range that holds each address, -1 for none. In order they are found far quicker: the cache has the way."""
+    """The range that holds each address, -1 for none. In ascending order the search is far quicker (cached paths)."""
     if len(addresses) > 1 and (addresses[1:] < addresses[:-1]).any():
         order = np.argsort(addresses)
         back = np.empty(len(addresses), dtype=np.int64)
@@ -88,7 +88,7 @@ def _within(start: Words, end: Words, addresses: Words, size: int) -> Numbers:
 class Reader:
     """Reads memory word by word, ``width`` bytes each.
 
-    ``seen`` sums up the bytes that were read, ``unseen`` those that are mapped and could not be.
+    ``seen`` counts the bytes that were read, ``unseen`` those that are mapped and could not be read.
     """
 
     def __init__(self, memory: PagedMemory, width: int) -> None:
@@ -100,7 +100,7 @@ class Reader:
     def blocks(self, start: int, end: int) -> Iterator[tuple[int, Words]]:
         """The aligned words from one address to another, in blocks: where each begins, and the words.
 
-        What is not mapped is left out.
+        Addresses that are not mapped are skipped.
         """
         first, last = -(-start // self.width) * self.width, end // self.width * self.width
         if first >= last:
@@ -112,7 +112,7 @@ class Reader:
                 if len(words):
                     self.seen += self.width * len(words)
                     yield virtual + at, words
-                # Where nothing can be read there is no RAM: the rest of the piece is none either.
+                # Where nothing can be read there is no RAM, and none in the rest of the piece either.
                 at = at + self.width * len(words) if len(words) else length
 
     def _words(self, physical: int, size: int) -> Words:
@@ -151,7 +151,7 @@ def clusters(places: Places) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Links:
-    """Which place holds a pointer to which: ``source`` in rising order, ``target`` beside it."""
+    """The pointers between places: each ``source``, in ascending order, holds a pointer to its ``target``."""
 
     source: Indexes
     target: Indexes
@@ -176,7 +176,7 @@ def links_between(places: Places, reader: Reader) -> Links:
         raise Stopped(f"{done} of {total} bytes of chunks searched for pointers") from None
     source: Indexes = np.concatenate(sources)
     target: Indexes = np.concatenate(targets)
-    if len(source) and (source[1:] < source[:-1]).any():  # aliases are found after the others
+    if len(source) and (source[1:] < source[:-1]).any():  # aliases come after the others
         order = np.argsort(source, kind="stable")
         source, target = source[order], target[order]
     return Links(source, target)
@@ -189,16 +189,16 @@ def led_to_from(ranges: list[tuple[int, int]], places: Places, reader: Reader) -
     try:
         for start, end in ranges:
             for address, words in reader.blocks(start, end):
-                progress("bytes of roots searched for pointers", done + address - start, total)
+                progress("bytes of pointer ranges searched", done + address - start, total)
                 found.append(np.unique(places.led_to(words)[1]))
             done += end - start
     except KeyboardInterrupt:
-        raise Stopped(f"{done} of {total} bytes of roots searched for pointers") from None
+        raise Stopped(f"{done} of {total} bytes of pointer ranges searched") from None
     return np.unique(np.concatenate(found))
 
 
 def reached(count: int, begin: Numbers, links: Links) -> NDArray[np.bool_]:
-    """Which of ``count`` places those to ``begin`` with lead to, through any number of others. Raises Stopped."""
+    """Which of ``count`` places are reached from those in ``begin``, through any number of others. Raises Stopped."""
     marks = np.zeros(count, dtype=np.bool_)
     marks[begin] = True
     first = np.searchsorted(links.source, np.arange(count + 1, dtype=np.int32))
@@ -214,7 +214,7 @@ def reached(count: int, begin: Numbers, links: Links) -> NDArray[np.bool_]:
 
 
 def _round(frontier: Numbers, first: Numbers, target: Indexes, marks: NDArray[np.bool_]) -> Numbers:
-    """Mark all that the frontier's places lead to; what was not marked before is the next frontier."""
+    """Mark all that the frontier's places point to; those that were not marked before are the next frontier."""
     count = first[frontier + 1] - first[frontier]
     before = np.cumsum(count) - count
     which = np.repeat(first[frontier] - before, count) + np.arange(int(count.sum()))

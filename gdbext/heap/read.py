@@ -1,4 +1,4 @@
-"""One door to the readers: any heap of a profile, read into a snapshot."""
+"""The entry point of the readers: any heap of a profile, read into a snapshot."""
 
 from gdbext.errors import DescriptionError, MemoryUnavailable
 from gdbext.heap.adjacent import read_adjacent
@@ -18,12 +18,12 @@ from gdbext.x86.virtual import PagedMemory
 
 
 def kind_of(heap: BoundHeap) -> str:
-    """What a profile calls a heap's kind."""
+    """The name of a heap's kind in profiles."""
     return next(kind for kind, table in HEAP_KINDS.items() if table.record is type(heap))
 
 
 def is_there(heap: BoundHeap, memory: PagedMemory) -> bool:
-    """Whether the kernel has this heap; so it is when that cannot be told."""
+    """Whether the kernel has this heap; True when that is unknown."""
     try:
         return heap.when is None or bool(heap.when.evaluate(memory))
     except (MemoryUnavailable, DescriptionError):
@@ -31,7 +31,7 @@ def is_there(heap: BoundHeap, memory: PagedMemory) -> bool:
 
 
 def read_heap(heap: BoundHeap, memory: PagedMemory) -> HeapSnapshot | Unread:
-    """Read a heap. What breaks off is in the snapshot."""
+    """Read a heap. The snapshot has what could be read, and where reading ended early."""
     kind, ahead = kind_of(heap), memory if memory.is_shown else ReadAhead(memory)
     try:
         if heap.ready is not None and not heap.ready.evaluate(ahead):
@@ -45,7 +45,7 @@ def read_heap(heap: BoundHeap, memory: PagedMemory) -> HeapSnapshot | Unread:
 
 
 def _is_not_set_up(heap: HeapSnapshot) -> bool:
-    """Whether its variables say that there is nothing yet."""
+    """Whether its variables show that it is not set up yet."""
     empty = all(segment.start == segment.end for segment in heap.segments)
     return empty and not heap.detail.address and (bool(heap.segments) or not heap.detail.scattered)
 

@@ -1,4 +1,4 @@
-"""A heap of slabs: caches, the slabs on their lists or behind records of pages, and the objects in them."""
+"""A heap of slabs: caches, the slabs on their lists or named by page records, and the objects in them."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ NOBODY = -1
 
 @dataclass(frozen=True)
 class ListFound:
-    """One list of slabs: ``members`` are their numbers in its order, ``back`` where their links back lead.
+    """One list of slabs: ``members`` are their numbers in its order, ``back`` the targets of their links back.
 
-    (0: nowhere). ``holds`` says which slabs belong there, ``at`` where its first link stands.
+    (0: none). ``holds`` says which slabs belong there, ``at`` is the address of its first link.
     """
 
     cache: int
@@ -61,11 +61,11 @@ class CacheFound:
 class Slabs:
     """All slabs of a heap, one element of every array for each.
 
-    ``header`` is where a slab's header is, ``cache`` the number of its cache or NOBODY, ``back`` what its pointer back
-    to it says; ``on`` and ``run`` are the numbers of the list and the run of pages that it is found by, or NOBODY.
-    ``sound`` is False where the header cannot be one, because it is not ``marked`` with its magic or for other reasons:
-    of such a slab no objects are known. ``size`` is an object's, ``used`` what the kernel counts. ``objects`` are those
-    of all slabs, ``chunk`` the number of the chunk that each is, NOBODY for the heap's own.
+    ``header`` is the address of a slab's header, ``cache`` the number of its cache or NOBODY, ``back`` its pointer back
+    to the cache; ``on`` and ``run`` are the numbers of the list and the run of pages that it is on, or NOBODY.
+    ``sound`` is False where the header is invalid, because it is not ``marked`` with its magic or for other reasons: of
+    such a slab no objects are known. ``size`` is an object's, ``used`` what the kernel counts. ``objects`` are those of
+    all slabs, ``chunk`` the number of the chunk that each is, NOBODY for the heap's own.
     """
 
     caches: tuple[CacheFound, ...]
@@ -85,21 +85,21 @@ class Slabs:
     chunk: NDArray[np.int64]
 
     def slab_of_chunks(self, count: int) -> NDArray[np.int64]:
-        """For each of so many chunks the slab whose object it is, NOBODY for none."""
+        """For each of ``count`` chunks the slab whose object it is, NOBODY for none."""
         found = np.full(count, NOBODY)
         mine = self.chunk != NOBODY
         found[self.chunk[mine]] = self.objects.slab[mine]
         return found
 
     def at(self, slab: int) -> str:
-        """A slab's cache, as a person calls it."""
+        """A slab's cache, as text."""
         cache = int(self.cache[slab])
         return "no cache" if cache == NOBODY else f"cache {self.caches[cache].name}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SlabDetail(InPages):
-    """The slabs, and their pages where records tell of them."""
+    """The slabs, and their pages where page records describe them."""
 
     kind: ClassVar[str] = "slab"
     slabs: Slabs
@@ -133,7 +133,7 @@ def read_slab(heap: SlabHeap[Expression], memory: PagedMemory) -> HeapSnapshot:
 
 
 def _chunks_of(slabs: Slabs, runs: PageRuns | None) -> tuple[Chunks, Slabs]:
-    """The objects that are no heap's own, and the runs that are one chunk each, by rising address."""
+    """The objects except the heap's own, and the runs that are one chunk each, by ascending address."""
     objects = slabs.objects
     internal = np.array([cache.internal for cache in slabs.caches] + [False])  # the last is that of NOBODY
     mine = np.flatnonzero(~internal[slabs.cache[objects.slab]])
@@ -151,18 +151,18 @@ def _chunks_of(slabs: Slabs, runs: PageRuns | None) -> tuple[Chunks, Slabs]:
 
 
 def _lost(slabs: Slabs) -> tuple[Lost, ...]:
-    """What is not seen: objects of slabs whose headers cannot be, slabs behind a broken list, free ones behind one."""
+    """What is missing: objects of slabs with invalid headers, slabs after a broken link, free objects after one."""
     lost = [
-        Lost(VirtAddr(int(at)), VirtAddr(int(at) + 1), "what is there cannot be the header of a slab")
+        Lost(VirtAddr(int(at)), VirtAddr(int(at) + 1), "there is no valid slab header")
         for at in slabs.header[~slabs.sound].tolist()
     ]
     for one in slabs.lists:
         if one.broken is not None:
             at = one.broken.source or one.broken.target
-            lost.append(Lost(at, VirtAddr(at + 1), f"a list of slabs breaks off there: {one.broken.why}"))
+            lost.append(Lost(at, VirtAddr(at + 1), f"a list of slabs ends early there: {one.broken.why}"))
     for found in slabs.free.breaks:
         at = VirtAddr(int(slabs.header[found.slab]))
-        lost.append(Lost(at, VirtAddr(at + 1), "which objects of the slab are free cannot be told"))
+        lost.append(Lost(at, VirtAddr(at + 1), "which objects of the slab are free is unknown"))
     return tuple(lost)
 
 
@@ -276,7 +276,7 @@ class _Reader:
             lost = np.flatnonzero(strange & np.append(strange[1:], chain.broken is not None))
             if len(lost):
                 known.difference_update(chain.nodes[lost[0] :].tolist())
-                chain = chain.cut(int(lost[0]), Stop.ASTRAY, "what is there names no cache of this heap")
+                chain = chain.cut(int(lost[0]), Stop.ASTRAY, "the slab there names no cache of this heap")
         back = None if heap.prev is None else self._headers(chain.values(heap.prev, memory).astype(U64))
         length = None if written.length is None else read_counter("length", written.length, memory, at)
         head_at = written.head.address(memory, at) if written.head.is_lvalue else None
@@ -284,11 +284,11 @@ class _Reader:
         return ListFound(number, written.holds, head_at, members, back, chain.broken, length), chain.nodes.tolist()
 
     def _headers(self, links: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """The headers that links lead to; 0 for the link that ends a list."""
+        """The headers that links point to; 0 for the link that ends a list."""
         return np.where(links == U64(self._end & WORD_MASK), U64(0), links + U64(self._offset & WORD_MASK))
 
     def _with_runs(self, listed: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """The slabs on lists, then those that only records of pages know; and for each the number of its run."""
+        """The slabs on lists, then those that only page records name; and for each the number of its run."""
         if self._runs is None:
             return listed, np.full(len(listed), NOBODY)
         which = np.flatnonzero(self._runs.slab)
@@ -303,7 +303,7 @@ class _Reader:
         return headers, np.where(slab[found] == headers, which[found], NOBODY)
 
     def _by_stride(self, cache: NDArray[np.int64], nodes: NodeValues) -> NDArray[np.int64]:
-        """Slabs that nothing else says the cache of are of the only cache with objects of that stride."""
+        """Slabs whose cache nothing else names belong to the only cache with objects of that stride."""
         caches, own = self._heap.caches.stride, self._heap.stride
         if caches is None or own is None:
             return cache
@@ -330,7 +330,7 @@ class _Reader:
         return Shape(nodes.values(heap.objects).astype(U64), stride, capacity), stride if size is None else size
 
     def _possible(self, shape: Shape, size: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether there can be slabs like these."""
+        """Whether slabs like these are possible."""
         good = (shape.stride >= 1) & (shape.capacity >= 1) & (shape.capacity <= MOST_OBJECTS) & (size <= shape.stride)
         good &= (size >= 1) & (shape.stride <= 1 << 40)
         bytes_of = np.where(good, shape.stride * np.where(good, shape.capacity, 0), 0).astype(U64)
@@ -356,7 +356,7 @@ class _Reader:
 
 
 def _text(address: int, memory: PagedMemory) -> str:
-    """A string of the kernel's, as far as it can be read and shown."""
+    """A string in the kernel's memory, as far as it can be read and shown."""
     data = b""
     try:
         while len(data) < NAME_MOST and not data.endswith(b"\0"):

@@ -16,15 +16,15 @@ from gdbext.units import WORD_MASK
 from gdbext.x86.virtual import PagedMemory
 
 END, ASTRAY, USED = -1, -2, -3
-"""Where a link leads that ends the list, that leads to no object of its slab, and what a used object has in its place;
-else a link is the number of an object in its slab."""
+"""A link that ends the list, a link to no object of its slab, and the mark that a used object has instead of a link;
+any other link is the number of an object in its slab."""
 
 
 @dataclass(frozen=True)
 class Objects:
-    """The objects of slabs that can be told, slab by slab: number ``begin[s] + n`` is object n of slab s.
+    """The objects of slabs that are known, slab by slab: number ``begin[s] + n`` is object n of slab s.
 
-    ``slab`` and ``number`` are by object. ``free`` says which were found free.
+    ``slab`` and ``number`` are by object. ``free`` says which are free.
     """
 
     begin: NDArray[np.int64]
@@ -36,8 +36,8 @@ class Objects:
 
 @dataclass(frozen=True)
 class FreeBreak:
-    """Where the list of a slab's free objects breaks off: the link at ``source`` (an object's number; None for the
-    list's first) is ``link``. ``number`` is the object it leads to, END, ASTRAY or USED; ``at`` is where it stands.
+    """Where the list of a slab's free objects ends early: the link at ``source`` (an object's number; None for the
+    list's first) is ``link``. ``number`` is the object it points to, END, ASTRAY or USED; ``at`` is its address.
     """
 
     slab: int
@@ -49,8 +49,8 @@ class FreeBreak:
 
 @dataclass(frozen=True)
 class Free:
-    """What the lists of free objects say: for each slab how many objects, by its list; where lists break off;
-    and objects that are marked as free (by number in `Objects`) though their slab's list does not lead to them.
+    """The free objects: for each slab how many are on its list; where lists end early; and the objects (by number in
+    `Objects`) that are marked as free but not on their slab's list.
     """
 
     count: NDArray[np.int64]
@@ -70,7 +70,7 @@ def laid_out(first: NDArray[np.uint64], stride: NDArray[np.int64], capacity: NDA
 def read_free(
     heap: SlabHeap[Expression], nodes: NodeValues, objects: Objects, shape: Shape, memory: PagedMemory
 ) -> Free:
-    """Find out which objects are free, and mark them so."""
+    """Determine which objects are free, and mark them."""
     if heap.bits is not None:
         return _by_bits(heap.bits, nodes, objects, shape, memory)
     if heap.numbers is not None:
@@ -81,7 +81,7 @@ def read_free(
 
 @dataclass(frozen=True)
 class Shape:
-    """What slabs are like: address of the first object, stride and capacity of each."""
+    """The layout of slabs: address of the first object, stride and capacity of each."""
 
     first: NDArray[np.uint64]
     stride: NDArray[np.int64]
@@ -117,7 +117,7 @@ def _by_numbers(
 
     head = nodes.values(numbers.first).astype(np.int64)
     follows = meant(values, shape.capacity[objects.slab])
-    first = np.where(shape.capacity > 0, meant(head, shape.capacity), END)  # of others there are no objects to tell
+    first = np.where(shape.capacity > 0, meant(head, shape.capacity), END)  # no objects are known of the other slabs
     free = _walk(_Lists(first, follows, head, values, nodes.nodes, at), objects)
     if used is None:
         return free
@@ -154,7 +154,7 @@ def _by_links(
 
 @dataclass(frozen=True)
 class _Lists:
-    """The lists of all slabs: meaning of the first link of each and of each object's, what stands there, and where."""
+    """The lists of all slabs: meaning of the first link of each and of each object's, its value, and its address."""
 
     first: NDArray[np.int64]
     follows: NDArray[np.int64]

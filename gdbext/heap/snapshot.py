@@ -1,4 +1,4 @@
-"""What any heap looks like once it has been read: its chunks, what it says of itself, and a detail that its kind has.
+"""The snapshot of a heap of any kind: its chunks, its own counters and variables, and a detail of its kind.
 
 All of it is data: a snapshot can be kept, saved and compared with another, and reads no memory.
 """
@@ -21,7 +21,7 @@ from gdbext.units import VirtAddr, hex_address
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How chunks are laid out: ``header`` bytes in front of a payload and ``trailer`` behind it are the chunk's own.
+    """How chunks are laid out: ``header`` bytes before a payload and ``trailer`` bytes after it belong to the chunk.
 
     ``alignment`` and ``minimum`` are of payloads, in bytes. ``coalesces``: free neighbours are always merged.
     ``has_magic``: every intact header has a known value in it.
@@ -37,12 +37,12 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """What a heap has beside its chunks. Each kind's is a subclass, beside its reader.
+    """What a heap has besides its chunks. Each kind has a subclass, next to its reader.
 
-    Whoever looks at heaps of every kind asks what a heap can do, here, and not what it is called: ``kind`` is for
-    people. Chunks of a ``linked`` heap are told by links alone, all others by where they lie; between those of a
-    ``scattered`` one there is room that is none's. With ``has_headers`` each chunk has its own. A heap without
-    ``knows_chunks`` hands out memory in order, and keeps nothing but how far it has come.
+    Code that handles heaps of every kind asks here what a heap can do, not for its ``kind``, which is for display.
+    Chunks of a ``linked`` heap are located by links alone, all others by their addresses; between chunks of a
+    ``scattered`` heap there is room that belongs to none. With ``has_headers`` each chunk has a header. A heap without
+    ``knows_chunks`` hands out memory in order, and records only how far.
     """
 
     kind: ClassVar[str]
@@ -53,23 +53,23 @@ class Detail:
 
     @property
     def address(self) -> VirtAddr | None:
-        """Where its variable for the first chunk leads, if it has one."""
+        """The chunk that its variable for the first chunk points to, if it has such a variable."""
         return None
 
     @property
     def unseen(self) -> str | None:
-        """Why chunks behind some place are not seen; None when nothing keeps them from being."""
+        """Why the chunks after some address are unknown; None when all are known."""
         return None
 
     @property
     def finds_free(self) -> bool:
-        """Whether it has something to find free chunks by, besides an index of them."""
+        """Whether it has a way to find free chunks besides an index of them."""
         return False
 
 
 @dataclass(frozen=True, kw_only=True)
 class InOrder(Detail):
-    """Chunks with headers, one after the other; ``tail`` is where the kernel's pointer to the last one leads."""
+    """Chunks with headers, one after the other; ``tail`` is where the kernel's pointer to the last chunk points."""
 
     has_headers: ClassVar[bool] = True
     tail: VirtAddr | None
@@ -79,11 +79,11 @@ class InOrder(Detail):
 class HeapSnapshot:
     """A heap at one stop.
 
-    ``starts`` are the chunks, besides the first, that were not reached from the one before them: there something was
-    damaged, or another segment begins. ``lost`` is where no chunks can be told. ``pieces`` must be mapped for the heap
-    to work (None: its segments). ``index`` is what it finds free chunks by, ``fills`` are bytes that nobody may write
-    to. ``callers`` are the code addresses that asked for each chunk, 0 where that is not known; None when the kernel
-    records none. ``parent`` names the heaps that this one may rest on.
+    ``starts`` are the chunks, besides the first, that were not reached from the chunk before them: there something was
+    damaged, or another segment begins. ``lost`` is where chunks are unknown. ``pieces`` must be mapped for the
+    heap to work (None: its segments). ``index`` has its lists and tree of free chunks, ``fills`` its poison and
+    redzones. ``callers`` are the code addresses that asked for each chunk, 0 where unknown; None when the kernel does
+    not record them. ``parent`` names the heaps that this heap may be inside of.
     """
 
     name: str
@@ -104,45 +104,45 @@ class HeapSnapshot:
 
     @property
     def kind(self) -> str:
-        """What a profile calls its kind. A label: what a heap can do is in ``detail``."""
+        """The name of its kind in profiles. A label: what a heap can do is in ``detail``."""
         return self.detail.kind
 
     @property
     def tail(self) -> VirtAddr | None:
-        """Where the kernel's pointer to the last chunk leads, if it has one."""
+        """Where the kernel's pointer to the last chunk points, if it has such a pointer."""
         return self.detail.tail if isinstance(self.detail, InOrder) else None
 
     @cached_property
     def sound(self) -> bool:
-        """Whether every chunk was reached and every header carries its magic."""
+        """Whether every chunk was reached and every header has its magic value."""
         return self.unseen is None and bool(self.chunks.sound.all())
 
     @property
     def tells_free(self) -> bool:
-        """Whether it is known of each chunk that it is free, or that it is used."""
+        """Whether it is known of each chunk whether it is free or used."""
         return self.index is None or self.index.whole or not self.index.alone
 
     @property
     def unseen(self) -> str | None:
-        """Why not all chunks are seen as what they are; None when they are."""
+        """Why not all chunks are known, with their states; None when they are."""
         if self.detail.unseen is not None:
             return self.detail.unseen
         if self.lost:
             first = self.lost[0]
             return f"{hex_address(first.start)}-{hex_address(first.end)}: {first.why}"
         if not self.tells_free:
-            return "a list of free chunks breaks off, and those behind that seem used"
+            return "a list of free chunks ends early, and the chunks after that point seem used"
         return None
 
     @cached_property
     def pairs(self) -> NDArray[np.int64]:
-        """The chunks that have a neighbour behind them, as the arrays have it (with room in between if scattered)."""
+        """The chunks that have a neighbour after them, as the arrays have it (with room in between if scattered)."""
         pairs = np.arange(max(0, len(self.chunks) - 1))
         return np.delete(pairs, self.starts - 1) if self.detail.linked else pairs
 
     @cached_property
     def mismatched(self) -> NDArray[np.int64]:
-        """The sensible chunks that do not end where the next one begins, or reach into it where there may be room."""
+        """The sensible chunks that do not end where the next begins, or reach into it where there may be room."""
         chunks, at = self.chunks, self.pairs
         end, following = self.ends[at], chunks.address[at + 1]
         wrong = (chunks.sound & self.sensible)[at] & chunks.sound[at + 1] & (end != following)
@@ -157,7 +157,7 @@ class HeapSnapshot:
 
     @cached_property
     def fits(self) -> NDArray[np.bool_]:
-        """Whether each chunk has a size that can be, by itself and between its neighbours."""
+        """Whether the size of each chunk is possible, by itself and between its neighbours."""
         fits = self.sensible.copy()
         fits[self.mismatched] = False
         return fits
@@ -174,12 +174,12 @@ class HeapSnapshot:
 
     @cached_property
     def ends(self) -> NDArray[np.uint64]:
-        """The first byte behind each chunk, with all that is its own."""
+        """The first byte after each chunk and its trailer."""
         return self.chunks.end + U64(self.layout.trailer)
 
     @cached_property
     def inside(self) -> NDArray[np.bool_]:
-        """Whether each chunk lies in a segment; all do where none is known."""
+        """Whether each chunk lies in a segment; all do where no segment is known."""
         chunks = self.chunks
         found = np.full(len(chunks), not self.segments)
         for segment in self.segments:
@@ -191,6 +191,6 @@ class HeapSnapshot:
 
     @cached_property
     def sensible(self) -> NDArray[np.bool_]:
-        """Whether each chunk by itself can be one: its size, its alignment, its place."""
+        """Whether each chunk is possible by itself: its size, its alignment, its address."""
         aligned: NDArray[np.bool_] = self.chunks.payload % U64(self.layout.alignment) == 0
         return aligned & (self.chunks.size >= self.layout.minimum) & self.inside

@@ -21,7 +21,7 @@ class SegmentStat:
 
 @dataclass(frozen=True)
 class CacheStat:
-    """A cache in figures: bytes of an object and from one to the next, slabs, and objects in them.
+    """A cache in figures: bytes of an object and from one object to the next, slabs, and objects in them.
 
     ``internal``: its objects are the heap's own, and counted nowhere else.
     """
@@ -42,9 +42,9 @@ class CacheStat:
 class HeapStat:
     """A heap in figures, counted over its chunks; sizes are bytes of payload.
 
-    ``damaged`` counts headers that are overwritten, which count for nothing else. ``complete`` is False when there are
-    any, or the list is broken so that there may be chunks that nobody sees. ``overhead`` are
-    the bytes of headers. ``fragmentation`` is the share of the free bytes that are not in the largest free chunk.
+    ``damaged`` counts overwritten headers, whose chunks are not counted otherwise. ``complete`` is False when there are
+    any, or when the list is broken so that chunks may be missing. ``overhead`` are the bytes of headers.
+    ``fragmentation`` is the share of the free bytes that are not in the largest free chunk.
     """
 
     name: str
@@ -111,7 +111,7 @@ def _cache_stats(slabs: Slabs) -> tuple[CacheStat, ...]:
 
 
 def count_chunks(chunks: Chunks) -> dict[str, int]:
-    """What each counter of a heap must be, by its meaning, for these chunks to be all there are."""
+    """The right value of each counter of a heap, by its meaning, if these are all chunks."""
     free_chunks, free_bytes = int(chunks.free.sum()), int(chunks.size[chunks.free].sum())
     return {
         "used_bytes": int(chunks.size.sum()) - free_bytes,
