@@ -1,4 +1,4 @@
-"""Every rule that is checked, by layer: what profiles, options and completion may name."""
+"""Every rule, by layer: the names that profiles, options and completion accept."""
 
 from gdbext.checks.heaps.chunks import HEAP_RULES
 from gdbext.checks.heaps.leaks import LEAK_RULES

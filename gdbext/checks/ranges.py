@@ -1,4 +1,4 @@
-"""Many half-open ranges of addresses laid over each other: what maps of memory are made of."""
+"""Overlapping half-open ranges of addresses, from which maps of memory are composed."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -116,7 +116,7 @@ def test_a_page_of_a_large_free_frame_breaks_no_rule(kernel):
     assert found_in(session) == []
     for page in (0x600000, 0x601000, 0x9FF000):
         frame = session.physical.frame(PhysAddr(page))
-        assert (frame.findings, frame.verdict) == ((), "free, and nobody is known to use it")
+        assert (frame.findings, frame.verdict) == ((), "free, and no use of it is known")
 
 
 def test_a_page_of_a_large_frame_shows_what_breaks_the_frame(kernel):
@@ -200,7 +200,7 @@ def test_pair_bits_that_are_not_compared_are_not_passed_over_in_silence(kernel):
     assert [skip.id for skip in alone.physical.check().skipped].count("PMM12") == 0
     both = kernel(source, LINUX + PAIRS + areas_of(0) + areas_of(1)).physical.check()
     (why,) = [skip.why for skip in both.skipped if skip.id == "PMM12"]
-    assert why == "pair bits are not compared where several lists are of one order: which have which is not known"
+    assert why == "pair bits are not compared for an order with several lists: which list has which bits is unknown"
 
 
 @pytest.mark.parametrize(("next_word", "broken"), [(2, []), (3, ["PMM07"])])
@@ -246,8 +246,8 @@ def test_a_count_of_entries_that_cannot_be_is_told_as_it_is(kernel, room, top):
     session = kernel(f"{room} = {{ 0 }}; int top = {top};", f'{STACK}entries = {{ at = "{at}", count = "top" }}\n')
     finding = session.physical.check().findings[0]
     most = 1024 if "*" in room else 4
-    assert finding.expected == f"at most {most} entries, for which it has room"
-    assert finding.actual == f"it says that it has {top}"
+    assert finding.expected == f"at most {most} entries, for which there is room"
+    assert finding.actual == f"its count is {top}"
     if top < 0:
         assert free_frames(session) == set()
 

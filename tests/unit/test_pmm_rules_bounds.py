@@ -157,7 +157,7 @@ def test_what_is_free_is_ram_that_may_be_given(usable, frames):
     assert found("PMM04", manager(range(COUNT)), ram=ram) == at(*frames)
     findings = report("PMM04", manager(range(COUNT)), boot_map=boot(usable)).findings
     assert [finding.address for finding in findings] == at(*frames)
-    assert all("does not call it usable" in finding.actual for finding in findings)
+    assert all("does not list it as usable" in finding.actual for finding in findings)
 
 
 @pytest.mark.parametrize(("used", "frames"), TOUCHED)
@@ -305,7 +305,7 @@ def test_what_cannot_be_checked_is_said():
     assert reasons == {
         "PMM01": "the profile names no counters",
         "PMM02": "no page table and no mapping is known",
-        "PMM05": "the profile names no [boot_map]: only what QEMU calls RAM is known",
+        "PMM05": "the profile names no [boot_map]: only the machine's RAM is known, not what of it is usable",
         "PMM06": "the kernel's sections are not known",
     }
     assert report("PMM02", manager(), left_out=("a", "b")).skipped[0].why == "a; b"

@@ -11,7 +11,7 @@ from gdbext.units import VirtAddr, hex_address, human_size
 
 
 def check_hint(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM07: a hint is in range and skips no free frame; bits beyond the last frame are used; no frame has two."""
+    """PMM07: a hint is in range and skips no free frame; bits after the last frame are used; no frame has two bits."""
     manager = inputs.manager
     assert isinstance(manager, BitmapSnapshot)
     yield from _overlaps(manager)
@@ -22,14 +22,14 @@ def check_hint(inputs: PmmInputs) -> Iterator[Broken]:
             yield Broken(
                 "bitmap word",
                 patch.bits_at + bit // manager.words.bits * manager.words.size,
-                f"bits {patch.count} and up, which stand for no frame, are used",
-                f"{len(patch.tail_free)} of them free, the first is bit {bit}",
-                "the last word was cleared as a whole: frames beyond the end will be handed out",
+                f"bits {patch.count} and up are marked used: they have no frame",
+                f"{len(patch.tail_free)} of them are free, the first is bit {bit}",
+                "the whole last word was cleared: frames beyond the end will be allocated",
             )
 
 
 def _overlaps(manager: BitmapSnapshot) -> Iterator[Broken]:
-    """Regions that reach into the next one."""
+    """Regions that overlap the next region."""
     for patch, following in pairwise(manager.patches):
         shared = min(patch.first + patch.count, following.first + following.count) - following.first
         if shared > 0:
@@ -38,8 +38,8 @@ def _overlaps(manager: BitmapSnapshot) -> Iterator[Broken]:
                 "frame",
                 start,
                 "a bit in one region's bitmap",
-                f"one in that of the region at {hex_address(manager.frame_address(patch.first))} too",
-                "the regions overlap, as ranges of the memory map may: its frames will be handed out twice",
+                f"another bit in the bitmap of the region at {hex_address(manager.frame_address(patch.first))}",
+                "the regions overlap, as ranges of the memory map may: frames in both will be allocated twice",
                 (f"{shared} frame{'s' * (shared != 1)} ({human_size(end - start)}) have a bit in both",),
             )
 
@@ -50,7 +50,7 @@ def _hint(manager: BitmapSnapshot, patch: Patch) -> Iterator[Broken]:
     mine = manager.free & FrameSet.of_ranges([(patch.first, patch.first + patch.count)], manager.count)
     lowest = mine.first()
     if hint is not None and not 0 <= hint <= behind:
-        yield Broken("hint", patch.hint_at, f"at most {behind}", str(hint), "the hint left the bitmap")
+        yield Broken("hint", patch.hint_at, f"at most {behind}", str(hint), "the hint is outside the bitmap")
     elif hint is not None and manager.hint_is_lowest and lowest is not None and hint > lowest - patch.first:
         skipped = len(mine & FrameSet.of_ranges([(patch.first, patch.first + hint)], manager.count))
         yield Broken(
@@ -58,12 +58,12 @@ def _hint(manager: BitmapSnapshot, patch: Patch) -> Iterator[Broken]:
             patch.hint_at,
             f"at most {lowest - patch.first}, the lowest free frame ({hex_address(manager.frame_address(lowest))})",
             str(hint),
-            f"a free did not lower the hint: {skipped} free frame{'s' * (skipped != 1)} below it are never found again",
+            f"freeing did not lower the hint: {skipped} free frame{'s' * (skipped != 1)} below it cannot be allocated",
         )
 
 
 def check_summaries(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM08: a bit above says that its word below has a free frame just when it has."""
+    """PMM08: each summary bit says whether its word below has a free frame."""
     manager = inputs.manager
     assert isinstance(manager, BitmapSnapshot)
     for summary in manager.summaries:
@@ -79,18 +79,18 @@ def _stale(manager: BitmapSnapshot, summary: Summary, bit: int, *, says_free: bo
     below = f"word {bit} of level {summary.level - 1}, for {hex_address(first)}-{hex_address(end)}"
     states = ("has a free frame", "has none")
     says, does = states if says_free else states[::-1]
-    effect = "a search is led into a word that has nothing" if says_free else "its free frames are never found again"
+    effect = "a search enters a word without free frames" if says_free else "its free frames are never allocated again"
     return Broken(
         "summary word",
         VirtAddr(summary.bits_at + bit // words.bits * words.size),
         f"bit {bit} of level {summary.level} says that {below} {does}",
         f"it says that it {says}",
-        f"the word changed and the summary did not follow, or the other way round: {effect}",
+        f"the word was changed without its summary, or the summary alone: {effect}",
     )
 
 
 def check_full(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM09: the constant by which the kernel knows a full word has every bit of the word."""
+    """PMM09: the constant that the kernel compares with a full word has every bit of the word."""
     manager = inputs.manager
     assert isinstance(manager, BitmapSnapshot)
     full, bits = manager.full, manager.words.bits
@@ -104,12 +104,12 @@ def check_full(inputs: PmmInputs) -> Iterator[Broken]:
             full.address,
             f"{right:#x}: all {bits} bits of a word",
             f"{full.text} is {full.value & mask:#x}",
-            "a digit too few: words that are full are searched in vain, or words with free frames passed over",
+            "a digit is missing: full words are searched in vain, or words with free frames are skipped",
         )
 
 
 BIT_RULES: tuple[Rule[PmmInputs], ...] = (
-    Rule("PMM07", "hint and tail bits are right", check_hint),
-    Rule("PMM08", "summaries follow from the words below", check_summaries),
-    Rule("PMM09", "the constant for a full word is right", check_full),
+    Rule("PMM07", "hint and tail bits are correct", check_hint),
+    Rule("PMM08", "summaries agree with the words below", check_summaries),
+    Rule("PMM09", "the constant for a full word is correct", check_full),
 )

@@ -1,4 +1,4 @@
-"""One frame of physical memory: what the managers say of it, who uses it, who reaches it, and whether that agrees."""
+"""One frame of physical memory: its state in the managers, its users, its mappings, and whether these agree."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from gdbext.vmm.find import Found
 from gdbext.x86.space import AddressSpace
 
 LISTED = 32
-"""How many mappings, and how many entries that name a table, are listed one by one."""
+"""The number of mappings, and of entries that point to a table, that are listed."""
 CONTENT = 64
-"""How many of a frame's first bytes are shown."""
+"""The number of a frame's first bytes that are shown."""
 
 
 @dataclass(frozen=True)
 class TableUse:
-    """That a space uses the frame as a table of ``level``, first for the virtual address ``start``.
+    """The use of the frame as a table of ``level`` in a space, first for the virtual address ``start``.
 
-    ``entries`` are the physical addresses of the entries that name it, the first of ``entry_count``; none: CR3 does.
+    ``entries`` are the physical addresses of the entries that point to it, the first of ``entry_count``; empty for CR3.
     """
 
     space: str
@@ -44,8 +44,8 @@ class TableUse:
 
 @dataclass(frozen=True)
 class Origin:
-    """What the boot says of the frame: its map's entry of this ``type`` is ``usable``, ``reclaimable`` (later) or
-    ``not usable``, or the kernel has the range ``reserved``.
+    """The frame's range in the boot map: an entry of this ``type`` is ``usable``, ``reclaimable`` (later) or
+    ``not usable``; or in the kernel's list of ranges: ``reserved``.
     """
 
     base: PhysAddr
@@ -56,13 +56,13 @@ class Origin:
 
 @dataclass(frozen=True)
 class Frame:
-    """All that is known of the frame at ``start``, whose number is ``pfn``.
+    """Everything known about the frame at ``start``, whose number is ``pfn``.
 
-    ``zones`` are those that it lies in, ``boot`` what the boot map and the kernel's list of reserved ranges say of it,
-    ``record`` what the kernel's own record of it says. ``found`` are the mappings (None without paging), the first of
-    ``mapping_count``; ``direct_map`` is where the direct map has it. ``content`` are its first bytes in hexadecimal,
-    None where there is no RAM. ``findings`` are the managers' rules that this frame breaks, ``verdict`` says it all in
-    one line, ``left_out`` what could not be known.
+    ``zones`` are those that contain it, ``boot`` its ranges in the boot map and in the kernel's list of reserved
+    ranges, ``record`` the kernel's own record of it. ``found`` are the mappings (None without paging), the first of
+    ``mapping_count``; ``direct_map`` is where the direct map maps it. ``content`` are its first bytes in hexadecimal,
+    None where there is no RAM. ``findings`` are the managers' rules that this frame breaks, ``verdict`` is a summary in
+    one line, ``left_out`` lists what could not be determined.
     """
 
     pfn: Pfn
@@ -86,9 +86,9 @@ class Frame:
 
 @dataclass(frozen=True)
 class FrameInputs:
-    """What the description of a frame is made of.
+    """The inputs of the description of a frame.
 
-    ``report`` is what the rules find about the frame; ``record``, ``found`` and ``tables`` are about it too, all else
+    ``report`` are the rules' findings about the frame; ``record``, ``found`` and ``tables`` are about it too, the rest
     about all of memory. ``direct_map`` is where physical address 0 is mapped.
     """
 
@@ -106,7 +106,7 @@ class FrameInputs:
 
 
 def describe_frame(start: PhysAddr, inputs: FrameInputs) -> Frame:
-    """All that is known of the frame that begins at a physical address."""
+    """Everything known about the frame that begins at a physical address."""
     end, found = PhysAddr(start + FRAME_SIZE), inputs.found
     reaches = found.reaches if found else ()
     direct = None if inputs.direct_map is None else VirtAddr((inputs.direct_map + start) & WORD_MASK)
@@ -135,7 +135,7 @@ def describe_frame(start: PhysAddr, inputs: FrameInputs) -> Frame:
 
 
 def table_uses(spaces: Iterable[tuple[str, AddressSpace]], frame: PhysAddr) -> tuple[TableUse, ...]:
-    """Which spaces use a frame as a table, of which level, and the entries that say so."""
+    """The spaces that use a frame as a table, its level, and the entries that point to it."""
     uses: list[TableUse] = []
     for name, space in spaces:
         if space.root // FRAME_SIZE == frame // FRAME_SIZE:
@@ -150,7 +150,7 @@ def table_uses(spaces: Iterable[tuple[str, AddressSpace]], frame: PhysAddr) -> t
 
 
 def _origins(boot_map: BootMap | Unread | None, start: PhysAddr, end: PhysAddr) -> tuple[Origin, ...]:
-    """What a boot map says of a physical range."""
+    """The entries of a boot map that overlap a physical range."""
     if not isinstance(boot_map, BootMap):
         return ()
     uses = {(r.base, r.end): "reclaimable" for r in boot_map.reclaimable}
@@ -165,12 +165,12 @@ def _origin(found: BootRange, use: str) -> Origin:
 
 
 def _owners_of(owners: Iterable[PhysicalRange], start: PhysAddr, end: PhysAddr) -> tuple[PhysicalRange, ...]:
-    """Those that use a part of a physical range, each once."""
+    """The owners of a part of a physical range, each once."""
     return tuple(dict.fromkeys(used for used in owners if used.start < end and used.end > start))
 
 
 def check_frame(inputs: PmmInputs, start: PhysAddr) -> CheckReport:
-    """The rules of a manager that one frame can break, looked at for its frame of any size at ``start`` alone."""
+    """The rules of a manager that one frame can break, checked only for its frame (of any size) at ``start``."""
     manager, boot_map = inputs.manager, inputs.boot_map
     first, behind = touched(manager, start, PhysAddr(start + FRAME_SIZE))
     start, end = manager.frame_address(first), manager.frame_address(behind)
@@ -193,7 +193,7 @@ def check_frame(inputs: PmmInputs, start: PhysAddr) -> CheckReport:
 
 
 def about_frame(report: CheckReport, start: PhysAddr, told: CheckReport) -> CheckReport:
-    """What a report on all frames says of the one at ``start``, but for what is ``told`` already."""
+    """The findings of a report on all frames about the frame at ``start``, except those that ``told`` has already."""
     known = {(finding.id, finding.actual) for finding in told.findings}
     findings = tuple(
         finding
@@ -207,12 +207,12 @@ def about_frame(report: CheckReport, start: PhysAddr, told: CheckReport) -> Chec
 
 
 def _cut(ranges: Iterable[BootRange], start: PhysAddr, end: PhysAddr) -> tuple[BootRange, ...]:
-    """What of some ranges lies within another."""
+    """The parts of ranges inside another range."""
     return tuple(BootRange(max(r.base, start), min(r.end, end)) for r in ranges if r.base < end and r.end > start)
 
 
 def _verdict(frame: Frame) -> str:
-    """The frame in one line: what contradicts each other, or else its state and its users."""
+    """The frame in one line: a contradiction if there is one, otherwise its state and its users."""
     state = _state(frame)
     if frame.findings:
         first = frame.findings[0]
@@ -223,13 +223,13 @@ def _verdict(frame: Frame) -> str:
     if frame.owners:
         return f"{state}: {frame.owners[0].use}"
     if state == "free":
-        return "free, and nobody is known to use it"
+        return "free, and no use of it is known"
     kept = any(origin.use != "usable" for origin in frame.boot)
-    return state + (": not the allocator's to hand out" if kept else ": by whom is not known")
+    return state + (": not managed for allocation" if kept else ": its user is unknown")
 
 
 def _state(frame: Frame) -> str:
-    """The state by the manager that has the frame."""
+    """The state in the manager that has the frame."""
     states = [found.state for found in frame.managers if isinstance(found, FrameRecord)]
     known = [state for state in states if state != "unmanaged"]
-    return known[0] if known else "unmanaged" if states else "in a state that no manager tells"
+    return known[0] if known else "unmanaged" if states else "in a state that no manager records"

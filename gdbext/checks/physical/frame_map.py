@@ -1,4 +1,4 @@
-"""Physical memory as one map: what the managers say of every frame, what the machine has, and who uses what."""
+"""Physical memory as one map: the state of every frame in the managers, the machine's RAM, and the users of frames."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from gdbext.structures.unread import Unread
 from gdbext.units import FRAME_SIZE, PhysAddr, round_down, round_up
 
 TOP = PhysAddr(1 << 52)
-"""No physical address of the architecture is as high."""
+"""Above every physical address of the architecture."""
 
 
 class Held(Enum):
-    """What a piece of physical memory is; of several that apply, the first. Those of owners bear their kinds' names.
+    """The state of a piece of physical memory; of several that apply, the first. Owners' states are their kinds.
 
-    ``CONTESTED``: free, and yet somebody's, be it by its record. ``UNFIT``: free, though no RAM that may be handed out.
-    ``RESERVED``: RAM that the boot map does not call usable, or that the kernel keeps. ``USED``: not free, nobody knows
-    whose. ``UNMANAGED``: RAM that no manager has a state for.
+    ``CONTESTED``: free, but in use by an owner or its record. ``UNFIT``: free, but not RAM that may be allocated.
+    ``RESERVED``: RAM that the boot map does not list as usable, or that the kernel keeps. ``USED``: not free, owner
+    unknown. ``UNMANAGED``: RAM that no manager has a state for.
     """
 
     CONTESTED = "free but in use"
@@ -65,7 +65,7 @@ class Piece:
 class FrameMap:
     """The physical addresses from ``start`` up to ``end`` as ``pieces``; ``sizes`` are the bytes of each state.
 
-    ``left_out`` says what could not be known of owners, and is therefore merely used.
+    ``left_out`` lists what is unknown about owners: such frames are shown as used.
     """
 
     start: PhysAddr
@@ -77,7 +77,7 @@ class FrameMap:
 
 @dataclass(frozen=True)
 class FrameMapInputs:
-    """What a map is made of; ``records`` are the kernel's own about frames, if it has such."""
+    """The inputs of a map; ``records`` are the kernel's own records of frames, if it has any."""
 
     managers: tuple[PmmSnapshot, ...]
     ram: RamMap
@@ -88,7 +88,7 @@ class FrameMapInputs:
 
 
 def frame_map(inputs: FrameMapInputs, window: Window | None = None) -> FrameMap:
-    """What all of physical memory is, or the frames of it that meet a window, up to the end of all that is there."""
+    """The map of physical memory up to the end of RAM and of free frames, or of the frames that overlap a window."""
     layers = _Layers.of(inputs)
     start, end = window or (PhysAddr(0), TOP)
     start, end = PhysAddr(round_down(start, FRAME_SIZE)), PhysAddr(min(round_up(end, FRAME_SIZE), layers.top))
@@ -113,7 +113,7 @@ def frame_map(inputs: FrameMapInputs, window: Window | None = None) -> FrameMap:
 
 @dataclass(frozen=True)
 class _Layers:
-    """What is laid over each other: ranges of addresses, in whole frames. ``usable`` is None where nobody tells."""
+    """The layers of the map: ranges of addresses, in whole frames. ``usable`` is None if unknown."""
 
     ram: Ranges
     usable: Ranges | None
@@ -138,7 +138,7 @@ class _Layers:
 
     @property
     def top(self) -> int:
-        """The end of all RAM, and of all that is free."""
+        """The end of RAM or of the free frames, whichever is higher."""
         return max(int(ranges[:, 1].max(initial=0)) for ranges in (self.ram, self.free))
 
     def __iter__(self) -> Iterator[Ranges]:
@@ -148,7 +148,7 @@ class _Layers:
 
 
 def _composed(layers: _Layers, start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the pieces of a range begin, and each one's state as its number in `Held`."""
+    """Where the pieces of a range begin, and the state of each as its number in `Held`."""
     borders = np.unique(np.concatenate([[start], *(layer.ravel() for layer in layers)]))
     borders = borders[(borders >= start) & (borders < end)]
     covered = partial(_covered, borders)
@@ -178,7 +178,7 @@ def _covered(borders: NDArray[np.int64], ranges: Ranges) -> NDArray[np.bool_]:
 
 
 def _array(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """The ranges that are not empty, as far as they are physical addresses."""
+    """The ranges that are not empty, cut to physical addresses."""
     cut = ((min(start, TOP), min(end, TOP)) for start, end in ranges)
     return np.array([(start, end) for start, end in cut if start < end], dtype=np.int64).reshape(-1, 2)
 
@@ -189,7 +189,7 @@ def _outward(ranges: Iterable[tuple[int, int]]) -> Ranges:
 
 
 def _inward(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """The frames that lie wholly within ranges, where ranges that meet count as one."""
+    """The frames completely inside ranges, where adjacent ranges count as one."""
     return _array((round_up(start, FRAME_SIZE), round_down(end, FRAME_SIZE)) for start, end in joined(ranges))
 
 

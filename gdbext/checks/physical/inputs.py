@@ -1,4 +1,4 @@
-"""What the rules of physical managers look at, and what they say in the same way."""
+"""The inputs of the rules of physical managers, and findings that several of them share."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ USES_SHOWN = 4
 
 @dataclass(frozen=True)
 class PhysicalRange:
-    """Physical addresses, ``end`` exclusive, and who uses them.
+    """Physical addresses, ``end`` exclusive, and their use.
 
     ``kind`` is one of ``page table``, ``kernel image``, ``manager``, ``dma``, ``held``, ``mapping``, ``reserved``;
-    ``use`` says it as a sentence (``it is mapped at 0x1000``).
+    ``use`` describes it in a sentence (``it is mapped at 0x1000``).
     """
 
     start: PhysAddr
@@ -39,10 +39,10 @@ class PhysicalRange:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the kernel's records say of a manager's frames, by its numbers: those that have one, and that are free.
+    """The kernel's records of a manager's frames, by frame number: the frames that have a record, and that are free.
 
-    ``single`` are the frames with one reference, None where references are not counted. ``say`` puts the record of the
-    frame at a physical address into words.
+    ``single`` are the frames with one reference, None where references are not counted. ``say`` describes the record of
+    the frame at a physical address.
     """
 
     known: FrameSet
@@ -53,14 +53,14 @@ class Recorded:
 
 @dataclass(frozen=True)
 class PmmInputs:
-    """What the rules of a physical manager look at.
+    """The inputs of the rules of a physical manager.
 
-    ``metadata``, ``tables`` and ``image`` are where the manager's own data, the page tables in use and the kernel's
-    image lie; ``buffers`` are the memory that devices use, ``held`` the frames that somebody keeps by number;
-    ``mapped`` the ranges that the kernel maps for a purpose, which is every mapping but those of much of RAM at once
-    (direct map, identity, other linear windows), of the image, and through a recursive slot. ``recorded`` is
-    what records say, None without any that tell. ``left_out`` says what could not be known of tables and mappings,
-    ``image_left_out`` of the image.
+    ``metadata``, ``tables`` and ``image`` are the physical ranges of the manager's own data, the page tables in use and
+    the kernel's image; ``buffers`` are the memory that devices use, ``held`` the frames that the kernel keeps by
+    number; ``mapped`` are the ranges that are mapped for a purpose: every mapping except those of much of RAM at once
+    (direct map, identity, other linear windows), of the image, and through a recursive slot. ``recorded`` are the
+    records, None if none give a frame's state. ``left_out`` lists what is unknown about tables and mappings,
+    ``image_left_out`` about the image.
     """
 
     manager: PmmSnapshot
@@ -113,9 +113,9 @@ def freed(
     ranges: Iterable[PhysicalRange] = (),
     recorded: Recorded | None = None,
 ) -> Iterator[Broken]:
-    """A finding for each stretch of frames that are free and must not be.
+    """A finding for each stretch of frames that are free but must not be.
 
-    It names those of ``ranges`` that use it, and what the record of the first says if that is not free.
+    It names the ``ranges`` that use the stretch, and the record of its first frame if that is not free.
     """
     ranges = tuple(ranges)
     for first, number in stretches(frames):
@@ -135,12 +135,12 @@ def freed(
 
 
 def whole_frames(manager: PmmSnapshot, ranges: Iterable[tuple[int, int]]) -> FrameSet:
-    """The frames that lie wholly within ranges of physical addresses (neighbouring ranges count as one)."""
+    """The frames that are completely inside ranges of physical addresses (adjacent ranges count as one)."""
     return inner_frames(manager, joined(ranges), manager.count)
 
 
 def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Half-open ranges in order, those that meet as one."""
+    """Half-open ranges in order, adjacent ones merged."""
     found: list[tuple[int, int]] = []
     for start, end in sorted(ranges):
         if found and start <= found[-1][1]:
@@ -151,6 +151,6 @@ def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def inner_frames(manager: PmmSnapshot, ranges: Iterable[tuple[int, int]], count: int) -> FrameSet:
-    """The frames that lie wholly within one of the ranges of physical addresses, up to number ``count``."""
+    """The frames that are completely inside one of the ranges of physical addresses, up to number ``count``."""
     size, base = manager.frame_size, manager.base
     return FrameSet.of_ranges(((-(-(start - base) // size), (end - base) // size) for start, end in ranges), count)

@@ -15,9 +15,9 @@ from gdbext.units import FRAME_SHIFT, hex_address
 _CAUSES = {
     Stop.LOOP: "a frame was freed twice, or a link overwritten",
     Stop.SHARED: "a block was put on a list while it was on another, or a link overwritten",
-    Stop.UNREADABLE: "somebody wrote into a frame after it was freed, or past the end of the one before it",
-    Stop.ASTRAY: "somebody wrote into a frame after it was freed, or a pointer was computed in the wrong unit",
-    Stop.TOO_LONG: "links were overwritten: there are not so many frames",
+    Stop.UNREADABLE: "a frame was written to after it was freed, or the frame before it was overrun",
+    Stop.ASTRAY: "a frame was written to after it was freed, or a pointer was computed in the wrong unit",
+    Stop.TOO_LONG: "links were overwritten: the list is longer than there are frames",
 }
 
 
@@ -27,7 +27,7 @@ def _lists(inputs: PmmInputs) -> ListSnapshot:
 
 
 def check_lists(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM10: lists end, lead from one free frame to the next, hold each once, and are as long as they say."""
+    """PMM10: lists end, link one free frame to the next, hold each once, and have the recorded length."""
     manager = _lists(inputs)
     for found in manager.lists:
         if found.chain.broken is not None and not (manager.is_buddy and found.chain.broken.stop is Stop.SHARED):
@@ -45,7 +45,7 @@ def check_lists(inputs: PmmInputs) -> Iterator[Broken]:
 def _broken_link(found: FreeList, link: Break) -> Broken:
     count = len(found.chain)
     source = f"node {hex_address(link.source)}" if link.source is not None else "the list's beginning"
-    evidence = [f"list {found.name}: {count} node{'s' * (count != 1)} before it; it is the link of {source}"]
+    evidence = [f"list {found.name}: {count} node{'s' * (count != 1)} before it; the link is in {source}"]
     if count > 1:
         evidence.append(f"the node before that is {hex_address(int(found.chain.nodes[count - 2]))}")
     text = _as_text(link.target)
@@ -53,15 +53,15 @@ def _broken_link(found: FreeList, link: Break) -> Broken:
     return Broken(
         "link",
         found.broken_at,
-        "a link that leads to a free frame not seen yet, or ends the list",
-        f"it leads to {hex_address(link.target)}: {link.why}",
+        "a link to a free frame not yet on the list, or the link that ends it",
+        f"it points to {hex_address(link.target)}: {link.why}",
         cause,
         tuple(evidence),
     )
 
 
 def _as_text(value: int) -> str:
-    """The characters that a link consists of, if it is a text."""
+    """The characters of a link, if it consists of text."""
     data = value.to_bytes(8, "little").rstrip(b"\0")
     return data.decode("ascii") if len(data) > 3 and all(32 <= byte < 127 for byte in data) else ""
 
@@ -72,9 +72,9 @@ def _strangers(manager: ListSnapshot, found: FreeList) -> Iterator[Broken]:
         yield Broken(
             "node",
             int(found.chain.nodes[at]),
-            "the mark of a free frame",
-            "another value there, though the links before and behind it are sound",
-            "the frame was handed out while it is still listed, or somebody wrote into it after it was freed",
+            "the magic value of a free frame",
+            "another value, although the links before and after it are intact",
+            "the frame was allocated while still listed, or was written to after it was freed",
             (f"node {at} of list {found.name}{frame}",),
         )
 
@@ -86,15 +86,15 @@ def _back_links(manager: ListSnapshot, found: FreeList) -> Iterator[Broken]:
     expected = np.concatenate([nodes[-1:] if manager.circular else np.zeros(1, dtype=np.uint64), nodes[:-1]])
     wrong = found.prev != expected
     if not manager.circular and found.link_at is not None:
-        wrong[0] &= found.prev[0] != np.uint64(found.link_at)  # a first node may lead back to the list itself
+        wrong[0] &= found.prev[0] != np.uint64(found.link_at)  # a first node may point back to the list itself
     for at in np.flatnonzero(wrong).tolist():
         before = int(expected[at])
         yield Broken(
             "node",
             int(nodes[at]),
             f"a link back to {hex_address(before)}" if before else "no link back: it is the first",
-            f"it leads back to {hex_address(int(found.prev[at]))}",
-            "a node was put in or taken out without mending both of its neighbours",
+            f"it points back to {hex_address(int(found.prev[at]))}",
+            "a node was inserted or removed without updating both neighbours",
             (f"node {at} of list {found.name}",),
         )
 
@@ -106,9 +106,9 @@ def _too_full(found: FreeList) -> Iterator[Broken]:
         yield Broken(
             "node",
             int(found.chain.nodes[at]),
-            f"at most {int(found.room[at])} entries, for which it has room",
-            f"it says that it has {int(found.entries[at])}",
-            "its count was overwritten, or the page was not full when the next one was begun",
+            f"at most {int(found.room[at])} entries, for which there is room",
+            f"its count is {int(found.entries[at])}",
+            "the count was overwritten, or the next page was started at the wrong time",
         )
 
 
@@ -124,9 +124,9 @@ def _order_of_addresses(manager: ListSnapshot, found: FreeList) -> Iterator[Brok
         yield Broken(
             "run",
             int(start[at + 1]),
-            f"a run behind {hex_address(int(end[at]))}" + (", and not touching it" if unmerged else ""),
-            "it begins there: two runs that are one" if unmerged else "it lies before the run that leads to it",
-            "neighbours were not merged" if unmerged else "a run was put in at the wrong place",
+            f"a run after {hex_address(int(end[at]))}" + (", not adjacent to it" if unmerged else ""),
+            "it begins there: the two are one run" if unmerged else "it is before the run that links to it",
+            "neighbours were not merged" if unmerged else "a run was inserted at the wrong position",
             (f"list {found.name}, after the run at {hex_address(int(start[at]))}",),
         )
 
@@ -140,20 +140,20 @@ def _length(found: FreeList) -> Iterator[Broken]:
         length.address,
         f"{found.counted}, counted along the list",
         f"{length.text} of list {found.name} is {length.value} ({length.value - found.counted:+d})",
-        "a frame was put on the list or taken off without counting (a lost update, a double free)",
+        "a frame was added or removed without updating the counter (lost update, double free)",
     )
 
 
 def _places(manager: ListSnapshot) -> Iterator[Broken]:
-    """Members that cannot be frames: not where one begins, of no size, or not RAM."""
+    """Members that cannot be frames: misaligned, of no size, or not RAM."""
     for found in manager.lists:
         start, frames = found.members.start, found.members.frames
         size = np.uint64(manager.frame_size)
         off = (start - np.uint64(manager.base)) % size != 0
-        yield from _members(found, off, "the address of a frame", "it is not where a frame begins")
+        yield from _members(found, off, "the address of a frame", "it is not aligned to a frame")
         yield from _members(found, frames == 0, "at least one frame", "a run of no frames")
         outside = ~off & (frames > 0) & ~_is_ram(manager, start, frames)
-        yield from _members(found, outside, "RAM", "there is no RAM, or not all of it is")
+        yield from _members(found, outside, "RAM", "there is no RAM at its address, or not for all of it")
 
 
 def _is_ram(manager: ListSnapshot, start: NDArray[np.uint64], frames: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -172,12 +172,12 @@ def _members(found: FreeList, wrong: NDArray[np.bool_], expected: str, actual: s
     entry = int(found.members.entry[at])
     where = f"list {found.name}, node {hex_address(node)}" + (f", entry {entry}" if entry >= 0 else "")
     more = (f"and {len(which) - 1} more on this list",) if len(which) > 1 else ()
-    cause = "somebody wrote into the list, or what was given back was no frame of this manager"
+    cause = "the list was overwritten, or an address was freed that is not a frame of this manager"
     yield Broken("frame", int(found.members.start[at]), expected, actual, cause, (where, *more))
 
 
 def _twice(manager: ListSnapshot) -> Iterator[Broken]:
-    """Members that share a frame with another one."""
+    """Members that share a frame with another member."""
     members, lists = manager.by_address
     start, end = members.start, members.ends(manager.frame_size)
     for at in members.overlapping(manager.frame_size).tolist():
@@ -192,7 +192,7 @@ def _twice(manager: ListSnapshot) -> Iterator[Broken]:
             int(start[at]),
             "each free frame once",
             "it is listed twice",
-            "it was freed twice, or split and merged wrongly: two owners will get it",
+            "it was freed twice, or split and merged wrongly: it will be allocated twice",
             tuple(blocks),
         )
 
@@ -215,7 +215,7 @@ def check_zones(inputs: PmmInputs) -> Iterator[Broken]:
                 address,
                 f"frames from {hex_address(low)} up to {hex_address(high)} on list {found.name}",
                 f"{hex_address(address)} is on it",
-                "the list was chosen by what was asked for, and not by the frame's address",
+                "the list was chosen by the zone of the request, not by the frame's address",
                 (f"node {hex_address(int(found.chain.nodes[found.members.node[which[0]]]))}", *more),
             )
 
@@ -255,8 +255,8 @@ def _wrong_order(manager: ListSnapshot, found: FreeList) -> Iterator[Broken]:
                 "block",
                 int(found.chain.physical[at]) if manager.in_frames else int(found.chain.nodes[at]),
                 f"a block of order {order}: it is on that list",
-                f"it records order {int(found.orders[at])}",
-                "it was put on the list of the request's order and not of its own, or its order was overwritten",
+                f"its recorded order is {int(found.orders[at])}",
+                "it was put on the list for the request's order, not for its own, or its order was overwritten",
                 (f"node {hex_address(int(found.chain.nodes[at]))}, number {at} of list {found.name}",),
             )
     size = found.members.frames * manager.frame_size
@@ -276,7 +276,7 @@ def _unmerged(manager: ListSnapshot, numbers: NDArray[np.int64], order: int) -> 
             f"one block of order {order + 1}",
             f"two of order {order}, both free: {hex_address(address)} and "
             f"{hex_address(manager.frame_address(number + (1 << order)))}",
-            "they were not merged: the buddy was looked for at the wrong number, or taken for used",
+            "they were not merged: the buddy's number was computed wrongly, or the buddy was treated as used",
             (manager.record_of(number), manager.record_of(number + (1 << order))),
         )
 
@@ -294,8 +294,8 @@ def _pair_bits(manager: ListSnapshot, found: FreeList, numbers: NDArray[np.int64
             pairs.at + pair // 64 * 8,
             f"bit {pair} of order {order} says that {is_so} of the two blocks from {hex_address(first)} on are free",
             f"it says {says}",
-            "a bit was flipped by a stray write, or a block came and went without its bit: buddies will be merged that "
-            "are not free, or never",
+            "a stray write flipped the bit, or a block was allocated or freed without it: buddies will be merged while "
+            "not free, or never",
         )
 
 
@@ -303,11 +303,11 @@ def _pairs_left_out(inputs: PmmInputs) -> tuple[str, ...]:
     orders = [found.order for found in _lists(inputs).lists if found.pairs is not None]
     if len(set(orders)) == len(orders):
         return ()
-    return ("pair bits are not compared where several lists are of one order: which have which is not known",)
+    return ("pair bits are not compared for an order with several lists: which list has which bits is unknown",)
 
 
 def check_tree(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM12, in a tree of bytes: each says how large the largest free block below it is."""
+    """PMM12, in a tree of bytes: each records the size of the largest free block below it."""
     manager = inputs.manager
     assert isinstance(manager, TreeSnapshot)
     for node in manager.wrong:
@@ -317,7 +317,7 @@ def check_tree(inputs: PmmInputs) -> Iterator[Broken]:
             node.address,
             f"{node.should}, which follows from the leaves below it",
             f"{node.says}",
-            "a frame changed and the bytes above it did not follow, or a stray write",
+            "a frame was allocated or freed without updating the bytes above it, or a stray write",
             (f"height {node.height}: {1 << node.height} frames from {first} on",),
         )
 

@@ -1,4 +1,4 @@
-"""The rules of a physical manager: what its bits say, against its counters, the memory map and who uses the frames."""
+"""The rules of a physical manager: its free frames against its counters, the memory map and the users of frames."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ from gdbext.units import hex_address, human_size
 
 
 def report_unread(manager: Unread) -> CheckReport:
-    """The report on a manager that could not be read: PMM00 is broken, unless it is absent; all else is skipped."""
+    """The report on a manager that could not be read: PMM00 is broken unless it is absent; other rules are skipped."""
     if manager.absent:
         return not_looked_at(PMM_RULES, f"'{manager.name}': {manager.why}")
     unread = Broken(
@@ -39,16 +39,16 @@ def report_unread(manager: Unread) -> CheckReport:
         None,
         f"'{manager.name}' where the profile says",
         manager.why,
-        "its own variables are overwritten, the page tables are broken, or the profile does not fit",
+        "its own variables are overwritten, the page tables are broken, or the profile does not match the kernel",
     )
     skipped = not_looked_at((rule for rule in PMM_RULES if rule.id != "PMM00"), f"'{manager.name}' cannot be read")
     return combined((CheckReport((_READABLE.finding(unread),), ("PMM00",), ()), skipped))
 
 
 def check_readable(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM00: all parts of the manager can be read, and the boot map, where the profile names one."""
+    """PMM00: all parts of the manager can be read, and so can the boot map if the profile names it."""
     manager = inputs.manager
-    cause = "its variables are overwritten, or the profile does not fit"
+    cause = "its variables are overwritten, or the profile does not match the kernel"
     for torn in manager.torn if isinstance(manager, BitmapSnapshot) else ():
         yield Broken(torn.what, torn.at, f"a {torn.what} of '{manager.name}'", torn.why, cause)
     if isinstance(inputs.boot_map, Unread) and not inputs.boot_map.absent:
@@ -66,7 +66,9 @@ def check_metadata(inputs: PmmInputs) -> Iterator[Broken]:
     manager = inputs.manager
     own = frames_in(manager, inputs.metadata)
     what = f"it holds data of '{manager.name}'"
-    yield from freed(manager, manager.free & own, what, "the manager's own frames were not, or not all, reserved")
+    yield from freed(
+        manager, manager.free & own, what, "the manager's own frames were not reserved, or not all of them"
+    )
     others = (*inputs.tables, *inputs.buffers, *inputs.held, *inputs.mapped)
     for first, number in stretches(own & frames_in(manager, others)):
         start, end = manager.frame_address(first), manager.frame_address(first + number)
@@ -76,30 +78,30 @@ def check_metadata(inputs: PmmInputs) -> Iterator[Broken]:
             start,
             f"data of '{manager.name}' alone",
             f"{uses[0]} too",
-            "the frames were handed out while they held the manager's data: they were not reserved",
+            "the frames were allocated although they hold the manager's data: they were not reserved",
             (f"{human_size(end - start)} from {hex_address(start)} are both", *uses[1:USES_SHOWN]),
         )
 
 
 def check_owners(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM02: a frame that is in use is not free, by page tables, buffers, mappings made for a purpose, and records."""
+    """PMM02: a frame in use is not free, judged by page tables, buffers, mappings with a purpose, and records."""
     manager, recorded = inputs.manager, inputs.recorded
     owners = (*inputs.tables, *inputs.buffers, *inputs.held, *inputs.mapped)
     wrong = (manager.free & frames_in(manager, owners)) - frames_in(manager, inputs.metadata)
-    cause = "it was never marked used, or was freed while in use: the next allocation will hand it out again"
+    cause = "it was never marked used, or was freed while in use: the next allocation may return it again"
     if recorded is None:
         yield from freed(manager, wrong, "", cause, owners)
         return
     judged = _judged_by_records(inputs, recorded)
     yield from freed(manager, wrong | ((manager.free & judged) - recorded.free), "", cause, owners, recorded)
-    if manager.unseen is None:  # else what seems used may be free
+    if manager.unseen is None:  # else frames that seem used may be free
         yield from _left_behind(manager, (judged & recorded.free) - manager.free, recorded)
     if recorded.single is not None:
         yield from _handed_out_twice(inputs, recorded.single - manager.free)
 
 
 def _judged_by_records(inputs: PmmInputs, recorded: Recorded) -> FrameSet:
-    """The frames whose state the records decide: of all others, rules about RAM, image and metadata have the say."""
+    """The frames that the records judge; all others have rules of their own, about RAM, the image and metadata."""
     manager, boot_map = inputs.manager, inputs.boot_map
     if isinstance(boot_map, BootMap):
         usable = whole_frames(manager, ((r.base, r.end) for r in boot_map.usable)) - frames_of(
@@ -111,7 +113,7 @@ def _judged_by_records(inputs: PmmInputs, recorded: Recorded) -> FrameSet:
 
 
 def _left_behind(manager: PmmSnapshot, frames: FrameSet, recorded: Recorded) -> Iterator[Broken]:
-    """Frames that are free by their records, and used by the manager."""
+    """Frames that are free by their records but used by the manager."""
     for first, number in stretches(frames):
         address = manager.frame_address(first)
         yield Broken(
@@ -119,13 +121,13 @@ def _left_behind(manager: PmmSnapshot, frames: FrameSet, recorded: Recorded) -> 
             address,
             "free",
             f"used, but {recorded.say(address)}",
-            "it was taken without its record, or its record was freed without it: then nobody will ever get it again",
+            "it was allocated without updating its record, or freed in its record only: then it is lost for good",
             (f"{number} frame{'s' * (number != 1)} from {hex_address(address)}",),
         )
 
 
 def _handed_out_twice(inputs: PmmInputs, single: FrameSet) -> Iterator[Broken]:
-    """Frames that are mapped more than once, though their records count one reference."""
+    """Frames that are mapped more than once although their records count one reference."""
     manager = inputs.manager
     for first, number in stretches(shared_frames(manager, inputs.mapped) & single):
         start, end = manager.frame_address(first), manager.frame_address(first + number)
@@ -135,13 +137,13 @@ def _handed_out_twice(inputs: PmmInputs, single: FrameSet) -> Iterator[Broken]:
             start,
             "one owner: its record counts one reference",
             " and ".join(uses[:2]),
-            "it was handed out twice (two processors in the allocator without a lock), or shared without counting",
+            "it was allocated twice (two processors in the allocator without a lock), or shared without counting",
             (f"{number} frame{'s' * (number != 1)} from {hex_address(start)}", *uses[2:USES_SHOWN]),
         )
 
 
 def check_usable(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM04: what is free is RAM, and RAM that the firmware left to the kernel."""
+    """PMM04: free frames are RAM that the boot memory map calls usable."""
     manager = inputs.manager
     ram = whole_frames(manager, ((r.start, r.end) for r in inputs.ram.ranges))
     cause = "a hole of the memory map was freed"
@@ -155,7 +157,7 @@ def check_usable(inputs: PmmInputs) -> Iterator[Broken]:
     yield from freed(
         manager,
         (manager.free & ram) - usable,
-        "the boot memory map does not call it usable",
+        "the boot memory map does not list it as usable",
         "a reserved range was freed, or a range was rounded outward (its base down, its end up)",
     )
     yield from _reclaimed_too_early(inputs, manager.free & usable)
@@ -166,24 +168,24 @@ def check_usable(inputs: PmmInputs) -> Iterator[Broken]:
         PhysicalRange(r.base, r.end, "reserved", f"reserved at boot: {hex_address(r.base)}-{hex_address(r.end)}")
         for r in inputs.boot_map.reserved
     ]
-    cause = "the range was reserved too late or not wholly, or was freed"
+    cause = "the range was reserved too late or only in part, or was freed"
     yield from freed(manager, others & frames_in(manager, kept), "", cause, kept)
 
 
 def _beyond(tree: TreeSnapshot, first: int, number: int) -> Broken:
-    """The finding about leaves behind the last frame that are free."""
+    """The finding about free leaves after the last frame."""
     return Broken(
         "frame",
         tree.frame_address(first),
         f"used: '{tree.name}' ends at {hex_address(tree.frame_address(tree.count))}",
-        "free, but it is behind the last frame",
-        "the leaves that stand for no frame were not taken when the tree was made: they will be handed out",
+        "free, but it is after the last frame",
+        "leaves without a frame were not marked used when the tree was built: they will be allocated",
         (f"{number} such lea{'ves' if number != 1 else 'f'}, the first is {tree.record_of(first)}",),
     )
 
 
 def _reclaimed_too_early(inputs: PmmInputs, free: FrameSet) -> Iterator[Broken]:
-    """A finding for each range that is to be reclaimed later, but has free frames or such that somebody took."""
+    """A finding for each range to be reclaimed later that has free or allocated frames."""
     manager, boot_map = inputs.manager, inputs.boot_map
     assert isinstance(boot_map, BootMap)
     if not boot_map.reclaimable:
@@ -199,7 +201,7 @@ def _reclaimed_too_early(inputs: PmmInputs, free: FrameSet) -> Iterator[Broken]:
         yield Broken(
             "range",
             later.base,
-            f"kept until {boot_map.until}: the boot memory map calls it reclaimable",
+            f"kept until {boot_map.until}: the boot memory map lists it as reclaimable",
             f"frames of it were given to '{manager.name}'",
             "ACPI memory was freed before its tables were saved, or the loader's before its data was copied",
             (
@@ -211,7 +213,7 @@ def _reclaimed_too_early(inputs: PmmInputs, free: FrameSet) -> Iterator[Broken]:
 
 
 def reserved_frames(manager: PmmSnapshot, boot_map: BootMap) -> FrameSet:
-    """The frames that were never the allocator's: not usable by the boot map, or kept by the kernel."""
+    """The frames that were never the allocator's: not usable by the boot map, or reserved by the kernel."""
     everything = FrameSet.of_ranges([(0, manager.count)], manager.count)
     usable = whole_frames(manager, ((r.base, r.end) for r in boot_map.usable))
     kept = frames_of(manager, boot_map.reserved)
@@ -222,11 +224,11 @@ def check_image(inputs: PmmInputs) -> Iterator[Broken]:
     """PMM06: the frames of the kernel's image are used."""
     manager = inputs.manager
     wrong = manager.free & frames_in(manager, inputs.image)
-    yield from freed(manager, wrong, "", "the image was not, or not wholly, reserved", inputs.image)
+    yield from freed(manager, wrong, "", "the image was not reserved, or only in part", inputs.image)
 
 
 def check_covers(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM05: every frame that the boot map calls usable has a place in the manager's books."""
+    """PMM05: the manager manages every frame that the boot map lists as usable."""
     manager = inputs.manager
     assert isinstance(inputs.boot_map, BootMap)  # else the rule is missing
     end = max(ram.end for ram in inputs.boot_map.usable)
@@ -238,30 +240,32 @@ def check_covers(inputs: PmmInputs) -> Iterator[Broken]:
         yield Broken(
             "frame",
             manager.frame_address(first),
-            f"a place in the books of '{manager.name}': the boot memory map calls it usable",
-            f"none, and so for {number} frame{'s' * (number != 1)} ({human_size(number * manager.frame_size)})",
-            "the manager was sized by the sum of all lengths and not by the highest address, by one too few, or in too "
-            "few bits",
+            f"managed by '{manager.name}': the boot memory map lists it as usable",
+            f"not managed: {number} frame{'s' * (number != 1)} ({human_size(number * manager.frame_size)})",
+            "the manager was sized by the sum of all lengths instead of the highest address, by one frame too few, or "
+            "with too few bits",
             (f"'{manager.name}' ends at {hex_address(manager.frame_address(manager.count))}",),
         )
 
 
 def check_counters(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM01: the counters say what the manager's structures say."""
+    """PMM01: the counters agree with the manager's structures."""
     manager = inputs.manager
     counted = manager.counted
     used = manager.total - manager.free_count
     evidence = (f"{manager.total} frames, {manager.free_count} free",)
-    cause = "a frame changed hands without the counter, or the counter alone (a lost update, a double free)"
+    cause = (
+        "a frame was allocated or freed without the counter, or the counter changed alone (lost update, double free)"
+    )
     for counter in manager.counters:
         right = counted.get(counter.meaning)
-        said = f"{counter.text} = {counter.value}"
+        value = f"{counter.text} = {counter.value}"
         if right is not None and counter.value != right:
-            expected, actual = f"{right}, counted from {manager.counted_from}", f"{said} ({counter.value - right:+d})"
+            expected, actual = f"{right}, counted from {manager.counted_from}", f"{value} ({counter.value - right:+d})"
             yield Broken("counter", counter.address, expected, actual, cause, evidence)
         elif counter.meaning == "reserved" and not 0 <= counter.value <= used:
             expected = f"at most the {used} frames that are not free"
-            yield Broken("counter", counter.address, expected, said, cause, evidence)
+            yield Broken("counter", counter.address, expected, value, cause, evidence)
     if isinstance(manager, BitmapSnapshot):
         yield from _region_counters(manager, cause)
 
@@ -295,7 +299,7 @@ def _cannot_cover(inputs: PmmInputs) -> str | None:
     if not isinstance(inputs.boot_map, BootMap):
         return _usable_left_out(inputs)[0]
     if not inputs.manager.covers:
-        return "the profile does not say how many frames the manager knows of"
+        return "the profile does not say how many frames the manager has"
     return inputs.manager.unseen if isinstance(inputs.manager, BitmapSnapshot) else None
 
 
@@ -310,7 +314,11 @@ def _left_out(inputs: PmmInputs) -> tuple[str, ...]:
 def _usable_left_out(inputs: PmmInputs) -> tuple[str, ...]:
     if isinstance(inputs.boot_map, Unread):
         return (f"the boot map cannot be read: {inputs.boot_map.why}",)
-    return () if inputs.boot_map else ("the profile names no [boot_map]: only what QEMU calls RAM is known",)
+    return (
+        ()
+        if inputs.boot_map
+        else ("the profile names no [boot_map]: only the machine's RAM is known, not what of it is usable",)
+    )
 
 
 _READABLE = Rule("PMM00", READABLE, check_readable)
@@ -325,11 +333,11 @@ _GENERAL = (
 _COUNTERS = (Rule("PMM01", "counters agree with what is counted", check_counters, _no_counters, _unseen),)
 
 PMM_RULES: tuple[Rule[PmmInputs], ...] = (*_GENERAL, *BIT_RULES, *LIST_RULES, *BUDDY_RULES, *_COUNTERS)
-"""All rules of physical managers, root causes before their consequences."""
+"""All rules of physical managers, causes before their consequences."""
 
 
 def pmm_rules(manager: PmmSnapshot) -> tuple[Rule[PmmInputs], ...]:
-    """The rules that a manager of this kind can break."""
+    """The rules that apply to a manager of this kind."""
     if isinstance(manager, BitmapSnapshot):
         own = tuple(rule for rule in BIT_RULES if rule.id in _bit_rules(manager))
     elif isinstance(manager, ListSnapshot):

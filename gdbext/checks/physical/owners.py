@@ -1,4 +1,4 @@
-"""The rules of what the kernel records about frames and buffers, whichever manager they come from."""
+"""The rules of the kernel's records of frames and buffers, independent of the manager."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from gdbext.units import FRAME_SHIFT, PhysAddr, VirtAddr, hex_address
 
 @dataclass(frozen=True)
 class OwnerInputs:
-    """What these rules look at; ``unread`` is what could not be read, and is no more than that."""
+    """The inputs of these rules; ``unread`` are the structures that could not be read."""
 
     records: PageRecordsSnapshot | None
     buffers: tuple[BuffersSnapshot, ...]
@@ -27,10 +27,10 @@ class OwnerInputs:
 
 
 def check_readable(inputs: OwnerInputs) -> Iterator[Broken]:
-    """PMM00: what the kernel records can be read."""
-    cause = "its own variables are overwritten, the page tables are broken, or the profile does not fit"
-    for one in inputs.unread:
-        yield Broken(one.kind, None, f"'{one.name}' where the profile says", one.why, cause)
+    """PMM00: the kernel's records can be read."""
+    cause = "its own variables are overwritten, the page tables are broken, or the profile does not match the kernel"
+    for missing in inputs.unread:
+        yield Broken(missing.kind, None, f"'{missing.name}' where the profile says", missing.why, cause)
     for table in inputs.buffers:
         if table.broken is not None:
             read = f"{len(table.buffers)} of them were read"
@@ -39,7 +39,7 @@ def check_readable(inputs: OwnerInputs) -> Iterator[Broken]:
 
 
 def check_held(inputs: OwnerInputs) -> Iterator[Broken]:
-    """PMM02: frames that are kept for later are frames of RAM, each kept once."""
+    """PMM02: frames kept for later are frames of RAM, each kept once."""
     seen: dict[int, str] = {}
     for held in inputs.held:
         is_ram = inputs.ram.holds_frames(held.frames >> np.uint64(FRAME_SHIFT))
@@ -47,18 +47,18 @@ def check_held(inputs: OwnerInputs) -> Iterator[Broken]:
             place = held.element(index)
             element = f"{place} of '{held.table}', at {hex_address(VirtAddr(int(held.places[index])))}"
             if not real:
-                cause = "somebody wrote into the array, or its count is too high"
+                cause = "the array was overwritten, or its count is too high"
                 found = Broken("frame", frame, "a frame of RAM", "there is no RAM at its address", cause, (element,))
                 yield _in_flux(found, held.in_flux)
             elif frame in seen:
                 actual = f"{place} is the same frame as {seen[frame]}"
-                cause = "it was given back twice, or handed out twice: two will take it, and both think it theirs"
+                cause = "it was freed twice, or allocated twice: it will get two owners"
                 yield _in_flux(Broken("frame", frame, "kept once", actual, cause, (element,)), held.in_flux)
             seen.setdefault(frame, place)
 
 
 def check_buffers(inputs: OwnerInputs) -> Iterator[Broken]:
-    """PMM11: every buffer of a device lies in RAM, in one piece, and where its own record wants it."""
+    """PMM11: every buffer of a device is in RAM, in one piece, and where its record requires it."""
     for table in inputs.buffers:
         for buffer in table.buffers:
             wrong = list(_wrong(buffer))
@@ -67,7 +67,7 @@ def check_buffers(inputs: OwnerInputs) -> Iterator[Broken]:
                 end = PhysAddr(buffer.physical + buffer.size)
                 evidence = (
                     f"buffer '{buffer.name}' of '{table.table}': {hex_address(buffer.physical)}-{hex_address(end)}",
-                    *(f"nor is it so: {expected}; {actual}" for expected, actual, _ in more),
+                    *(f"also expected: {expected}; {actual}" for expected, actual, _ in more),
                 )
                 yield _in_flux(Broken("buffer", buffer.at, expected, actual, cause, evidence), table.in_flux)
 
@@ -76,7 +76,7 @@ _Wrong = tuple[str, str, str]
 
 
 def _wrong(buffer: Buffer) -> Iterator[_Wrong]:
-    """What of a buffer is not as it must be: expected, actual, and the cause."""
+    """The requirements that a buffer breaks: expected, actual, and the cause."""
     start, size = buffer.physical, buffer.size
     last = start + size - 1
     if not buffer.in_ram:
@@ -84,7 +84,7 @@ def _wrong(buffer: Buffer) -> Iterator[_Wrong]:
         return
     if buffer.align and start % buffer.align:
         actual = f"it begins at {hex_address(start)}"
-        yield f"aligned to {buffer.align:#x}", actual, "the alignment was asked for in another unit, or not at all"
+        yield f"aligned to {buffer.align:#x}", actual, "the alignment was requested in another unit, or not at all"
     if buffer.limit and last >= buffer.limit:
         actual = f"its last byte is {hex_address(last)}"
         cause = "the limit was checked for the first byte only, or not at all"
@@ -98,7 +98,7 @@ def _wrong(buffer: Buffer) -> Iterator[_Wrong]:
 
 
 def _scattered(buffer: Buffer) -> Iterator[_Wrong]:
-    """Whether the page tables show the buffer's bytes one after the other."""
+    """Whether the page tables map the buffer's bytes in one contiguous piece."""
     if buffer.pieces is None or buffer.address is None:
         return
     done = 0
@@ -110,9 +110,9 @@ def _scattered(buffer: Buffer) -> Iterator[_Wrong]:
         return
     at = next((piece for piece in buffer.pieces if piece.offset == done), None)
     yield (
-        f"{hex_address(buffer.physical + done)} behind {hex_address(buffer.address + done)}",
+        f"{hex_address(buffer.address + done)} mapped to {hex_address(buffer.physical + done)}",
         f"it is mapped to {hex_address(at.physical)}" if at else "it is not mapped",
-        "its frames were taken one by one, or one was moved: the device uses memory that is not the buffer's",
+        "its frames were allocated one by one, or one was moved: the device uses memory outside the buffer",
     )
 
 
@@ -131,14 +131,14 @@ def check_blocks(inputs: OwnerInputs) -> Iterator[Broken]:
             address,
             f"free or used together with all {size} frames of its block, which begins at {start}",
             f"in use, as {block.used} of them; the other {size - block.used} are not",
-            "the block was freed as something smaller, because its order was lost: the rest is nobody's for ever",
+            "the block was freed as a smaller one because its order was lost: the rest can never be allocated again",
             (evidence,),
         )
         yield _in_flux(found, records.in_flux)
 
 
 def _in_flux(broken: Broken, in_flux: bool) -> Broken:
-    """What is broken; no error when the lock of what it is about was held."""
+    """The finding; in flux, not an error, when the structure's lock was held."""
     return replace(broken, severity=Severity.IN_FLUX) if in_flux else broken
 
 
@@ -159,7 +159,7 @@ _APPLIES: dict[str, Callable[[OwnerInputs], bool]] = {
 
 
 def applies(rule: Rule[OwnerInputs], inputs: OwnerInputs) -> bool:
-    """Whether there is something that the rule could be about: a kernel that records nothing breaks none."""
+    """Whether the rule has anything to check: a kernel without records breaks none."""
     return _APPLIES[rule.id](inputs)
 
 
@@ -169,4 +169,4 @@ OWNER_RULES: tuple[Rule[OwnerInputs], ...] = (
     Rule("PMM11", ZONES, check_buffers),
     Rule("PMM12", BLOCKS, check_blocks),
 )
-"""The rules of what the kernel records."""
+"""The rules of the kernel's records."""

@@ -1,4 +1,4 @@
-"""Who uses frames, as far as page tables, the kernel's image and its records tell: what the rules on owners go by."""
+"""The users of frames, by page tables, the kernel's image and its records: the basis of the rules on owners."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gdbext.x86.virtual import PagedMemory
 Mapped = tuple[tuple[VirtAddr, PhysicalRange], ...]
 """Physical ranges that are mapped, each with its virtual address."""
 NEAR = 1 << 21
-"""Sections that are no further apart than this, in bytes, are looked up in page tables together."""
+"""Sections closer together than this, in bytes, are looked up in page tables together."""
 
 
 def physical_ranges(
     memory: PagedMemory, address: VirtAddr, size: int, kind: str, use: str
 ) -> tuple[PhysicalRange, ...]:
-    """The physical ranges behind a virtual one, as far as it is mapped."""
+    """The physical ranges that a virtual range maps to, as far as it is mapped."""
     if not size:
         return ()
     pieces = memory.pieces(address, size)
@@ -30,7 +30,7 @@ def physical_ranges(
 
 
 def metadata_of(memory: PagedMemory, places: Iterable[Place]) -> tuple[PhysicalRange, ...]:
-    """Where the data at a manager's places lie."""
+    """The physical ranges of a manager's data."""
     own = [physical_ranges(memory, place.start, place.size, "manager", f"it holds {place.what}") for place in places]
     return tuple(piece for pieces in own for piece in pieces)
 
@@ -44,7 +44,7 @@ def tables_of(space: AddressSpace) -> tuple[PhysicalRange, ...]:
 
 
 def image_of(memory: PagedMemory, sections: Iterable[Section]) -> tuple[tuple[PhysicalRange, ...], tuple[str, ...]]:
-    """Where the kernel's image lies, and what is not known of that, as sentences."""
+    """The physical ranges of the kernel's image, and what is unknown about them, as sentences."""
     image: list[PhysicalRange] = []
     unmapped: list[str] = []
     for group in _neighbours(section for section in sections if section.size):
@@ -54,12 +54,12 @@ def image_of(memory: PagedMemory, sections: Iterable[Section]) -> tuple[tuple[Ph
             found = list(_cut(pieces, section))
             image += found
             unmapped += [] if found else [section.name]
-    left_out = (f"not mapped, so their frames are not known: {' '.join(unmapped)}",) if unmapped else ()
+    left_out = (f"not mapped, so their frames are unknown: {' '.join(unmapped)}",) if unmapped else ()
     return tuple(image), left_out
 
 
 def _neighbours(sections: Iterable[Section]) -> list[list[Section]]:
-    """The sections by address, those together whose mappings are looked up together."""
+    """The sections by address, grouped as their mappings are looked up."""
     groups: list[list[Section]] = []
     for section in sorted(sections, key=lambda section: section.address):
         if groups and section.address - (groups[-1][-1].address + groups[-1][-1].size) < NEAR:
@@ -70,7 +70,7 @@ def _neighbours(sections: Iterable[Section]) -> list[list[Section]]:
 
 
 def _cut(pieces: Iterable[tuple[VirtAddr, PhysAddr, int]], section: Section) -> Iterator[PhysicalRange]:
-    """What of some mapped pieces belongs to a section."""
+    """The parts of mapped pieces that belong to a section."""
     for virtual, physical, size in pieces:
         start, end = max(virtual, section.address), min(virtual + size, section.address + section.size)
         if start < end:
@@ -91,7 +91,7 @@ def buffers_of(tables: Iterable[BuffersSnapshot]) -> tuple[PhysicalRange, ...]:
 
 
 def held_of(tables: Iterable[HeldSnapshot]) -> tuple[PhysicalRange, ...]:
-    """The frames that somebody keeps by number."""
+    """The frames that the kernel keeps by number."""
     return tuple(
         PhysicalRange(
             PhysAddr(frame),
@@ -105,10 +105,10 @@ def held_of(tables: Iterable[HeldSnapshot]) -> tuple[PhysicalRange, ...]:
 
 
 def mapped_of(space: AddressSpace, names: Names) -> Mapped:
-    """What a space maps for a purpose.
+    """The ranges that a space maps for a purpose.
 
-    That is every mapping but those of much of RAM at once (direct map, identity, other linear windows), of the image,
-    and through a recursive slot. Nothing can be said where no direct map is known.
+    That is every mapping except those of much of RAM at once (direct map, identity, other linear windows), of the
+    image, and through a recursive slot. Empty where no direct map is known.
     """
     if names.direct_map is None:
         return ()
@@ -127,7 +127,7 @@ def mapped_of(space: AddressSpace, names: Names) -> Mapped:
 
 
 def mapped_beside(mapped: Mapped, places: Iterable[Place]) -> tuple[PhysicalRange, ...]:
-    """What is mapped for another purpose than to hold the data at these places."""
+    """The mapped ranges that do not contain the data at these places."""
     return tuple(
         used
         for start, used in mapped
@@ -136,7 +136,7 @@ def mapped_beside(mapped: Mapped, places: Iterable[Place]) -> tuple[PhysicalRang
 
 
 def left_out_of(space: AddressSpace | None, names: Names) -> tuple[str, ...]:
-    """What is not known of who uses frames, as sentences; without paging there is no space."""
+    """What is unknown about the users of frames, as sentences; without paging there is no space."""
     if space is None:
         return ("paging is off: there are no page tables and no mappings to compare with",)
     found = []

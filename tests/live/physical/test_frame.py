@@ -234,7 +234,7 @@ def test_a_free_frame_is_where_the_manager_says(machine):
     found = frame(machine, f"pfn={address >> 12:#x}")
     (record,) = found["managers"]
     assert (record["state"], int(record["start"], 16), int(record["end"], 16)) == ("free", start, end)
-    assert found["verdict"] == "free, and nobody is known to use it"
+    assert found["verdict"] == "free, and no use of it is known"
     at = record["record_at"]
     if name == "bitmap":
         assert int(machine.execute(f"output *(unsigned long *){at} >> {address >> 12} % 64 & 1")) == 0
