@@ -1,1 +1,1 @@
-"""What gdbext knows of one stop, a class for each field of knowledge: what it reads, its rules, and what they need."""
+"""The knowledge about one stop, a class for each domain: what it reads, its rules, and what they need."""

@@ -1,4 +1,4 @@
-"""Of several managers the one that a person has named, and of several answers those that could be read."""
+"""Of several managers the named one, and of several answers those that could be read."""
 
 from typing import Protocol, TypeVar
 
@@ -16,7 +16,7 @@ _R = TypeVar("_R")
 
 
 def chosen(what: str, name: str | None, things: tuple[_N, ...]) -> tuple[_N, ...]:
-    """The thing of this name, or all of them; UsageError names those that there are."""
+    """The thing of this name, or all of them; UsageError lists the names that exist."""
     found = tuple(thing for thing in things if name in (None, thing.name))
     if not found:
         raise UsageError(f"there is no {what} '{name}'; there is {', '.join(thing.name for thing in things)}")
@@ -24,5 +24,5 @@ def chosen(what: str, name: str | None, things: tuple[_N, ...]) -> tuple[_N, ...
 
 
 def readable(found: tuple[_R | Unread, ...]) -> tuple[_R, ...]:
-    """Those that could be read."""
+    """The answers that could be read."""
     return tuple(one for one in found if not isinstance(one, Unread))

@@ -1,4 +1,4 @@
-"""What all domains have in common: a stop to ask, parts that are read once, and rules that can be asked alone."""
+"""What all domains have in common: a stop, parts that are read once, and rules that can be checked alone."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -10,19 +10,19 @@ from gdbext.domains.stop import Stop
 
 Inputs = TypeVar("Inputs")
 Wanted = Callable[[str], bool]
-"""Whether the rule of an id is to be looked at."""
+"""Whether the rule with an id is to be checked."""
 
 
 def every(_: str) -> bool:
-    """All rules are to be looked at."""
+    """All rules are to be checked."""
     return True
 
 
 class Domain(ABC):
-    """A field of knowledge about one stop. Its constructor takes the domains that it stands on."""
+    """A domain of knowledge about one stop. Its constructor takes the domains that it builds on."""
 
     rules: ClassVar[tuple[Rule[Any], ...]]
-    """All rules that `check` looks at, whether or not this kernel can break them."""
+    """All rules that `check` can check, whether or not this kernel can break them."""
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
@@ -46,7 +46,7 @@ class Domain(ABC):
     def _asked(
         self, rules: Iterable[Rule[Inputs]], wanted: Wanted, look: Callable[[Rule[Inputs]], CheckReport]
     ) -> Sequence[CheckReport]:
-        """A report for each of the rules that is wanted; those that the profile switches off are not looked at."""
+        """A report for each wanted rule; rules that the profile switches off are not checked."""
         asked = [rule for rule in rules if wanted(rule.id)]
         off = [rule for rule in asked if self._stop.is_off(rule.id)]
         reports = [look(rule) for rule in asked if rule not in off]

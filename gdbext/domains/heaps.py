@@ -1,4 +1,4 @@
-"""The kernel's heaps: what they hold, what of it nobody can reach any more, and whether they are in order."""
+"""The kernel's heaps: their contents, leaked chunks, and whether they are in order."""
 
 from gdbext.checks.finding import CheckReport, Rule, combined, look, not_looked_at, only, run_rules
 from gdbext.checks.heaps.chunks import HEAP_RULES, heap_rules, report_unread_heap
@@ -20,7 +20,7 @@ from gdbext.structures.unread import NONE_SERVES, Unread
 
 
 class Heaps(Domain):
-    """The heaps of one stop. Stands on the translation."""
+    """The heaps of one stop. Builds on the translation."""
 
     rules = (*HEAP_RULES, *HEAP_PLACE_RULES)
 
@@ -31,7 +31,7 @@ class Heaps(Domain):
     @property
     @part
     def all(self) -> tuple[HeapSnapshot | Unread, ...]:
-        """The heaps that there are, read as far as they can be."""
+        """The heaps that the kernel has, read as far as they can be."""
         self._require()
         described = self._stop.profile.heap
         found = tuple(self._heap(heap.name) for heap in described if is_there(heap, self._stop.virtual))
@@ -48,17 +48,17 @@ class Heaps(Domain):
         return self._stop.excused(read_heap(described, self._stop.virtual))
 
     def chosen(self, name: str | None) -> tuple[HeapSnapshot | Unread, ...]:
-        """All heaps, or the one of this name; UsageError names those that there are."""
+        """All heaps, or the one of this name; UsageError lists the names that exist."""
         return chosen("heap", name, self.all)
 
     @property
     @part
     def code_names(self) -> CallerNames:
-        """What to call the code at a return address."""
+        """The name of the code at a return address."""
         return names_of_code(self._stop.symbols)
 
     def map(self, heap: HeapSnapshot, window: tuple[int, int] | None = None) -> HeapMap | Unread:
-        """What a heap's addresses are, or those of them in a window."""
+        """The map of a heap's addresses, or of those in a window."""
         return heap_map(heap, self._translation.mapped(), window)
 
     def check(self, wanted: Wanted = every, name: str | None = None) -> CheckReport:
@@ -74,7 +74,7 @@ class Heaps(Domain):
         place, own = heap_place_rules(heap), heap_rules(heap)
         places = self._asked(place, wanted, lambda rule: self._looked_at_place(rule, heap.name))
         if any(rule.id == "HEAP68" and self._looked_at_place(rule, heap.name).findings for rule in place):
-            why = f"the memory of '{heap.name}' is another's (HEAP68), so what is in it says nothing"
+            why = f"the memory of '{heap.name}' belongs to another heap's chunk (HEAP68), so its contents mean nothing"
             return combined((*places, only(not_looked_at(own, why), wanted)))
         return combined((*self._asked(own, wanted, lambda rule: self._looked_at(rule, heap.name)), *places))
 
@@ -94,7 +94,7 @@ class Heaps(Domain):
         return look(rule, place, in_flux=heap.in_flux or (isinstance(parent, HeapSnapshot) and parent.in_flux))
 
     def leaks(self, name: str | None = None) -> Leaks:
-        """The chunks of all heaps, or of one, that nothing leads to."""
+        """The chunks of all heaps, or of one, that cannot be reached."""
         stop, heaps = self._stop, self.all
         there = readable(heaps)
         bound = tuple(heap for heap in stop.profile.heap if heap.name in {one.name for one in there})
@@ -108,7 +108,7 @@ class Heaps(Domain):
         return find_leaks(inputs, name)
 
     def check_leaks(self, leaks: Leaks) -> CheckReport:
-        """What the search for leaks has found, as the rule HEAP70."""
-        absent = "there is no heap whose chunks are seen" if not readable(self.all) else None
+        """The result of the search for leaks, as the rule HEAP70."""
+        absent = "there is no heap whose chunks are known" if not readable(self.all) else None
         found = FoundLeaks(leaks, self._stop.virtual, absent)
         return self._stop.adjusted(run_rules(LEAK_RULES, found, in_flux=leaks.in_flux))

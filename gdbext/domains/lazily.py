@@ -1,4 +1,4 @@
-"""What rules look at, read when they first ask for it."""
+"""The inputs of rules, each read at its first use."""
 
 from collections.abc import Callable
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""Physical memory: who manages it, what is recorded about frames, who uses them, and whether that agrees."""
+"""Physical memory: its managers, the records of frames, their users, and whether these agree."""
 
 from collections.abc import Iterable, Sequence
 
@@ -40,7 +40,7 @@ from gdbext.vmm.find import find
 
 
 class Physical(Domain):
-    """The physical managers of one stop and the frames. Stands on the translation, and for owners on the heaps."""
+    """The physical managers of one stop and the frames. Builds on the translation, and for owners on the heaps."""
 
     rules = PMM_RULES
 
@@ -52,7 +52,7 @@ class Physical(Domain):
     @property
     @part
     def managers(self) -> tuple[PmmSnapshot | Unread, ...]:
-        """The physical managers that serve, read as far as they can be."""
+        """The physical managers in use, read as far as they can be."""
         self._require()
         described = self._stop.profile.pmm
         found = tuple(self._manager(manager.name) for manager in described if serves(manager, self._stop.virtual))
@@ -72,20 +72,20 @@ class Physical(Domain):
         return stop.excused(read_pmm(described, stop.virtual, stop.machine.memory.ram, direct_map))
 
     def chosen(self, name: str | None) -> tuple[PmmSnapshot | Unread, ...]:
-        """All physical managers, or the one of this name; UsageError names those that there are."""
+        """All physical managers, or the one of this name; UsageError lists the names that exist."""
         return chosen("physical manager", name, self.managers)
 
     @property
     @part
     def zones(self) -> tuple[Zone, ...] | Unread:
-        """The ranges of physical memory that the kernel tells apart; none when no profile names them."""
+        """The ranges of physical memory that the kernel distinguishes; none if no profile names them."""
         described = self._stop.profile.zones
         return read_zones(described, self._stop.virtual) if described else ()
 
     @property
     @part
     def page_records(self) -> PageRecordsSnapshot | Unread | None:
-        """What the kernel records about each frame; None when no profile says."""
+        """The kernel's records of frames; None if no profile describes them."""
         stop = self._stop
         described = stop.profile.page_records if stop.has_profile else None
         return stop.excused(read_page_records(described, stop.virtual, stop.machine.memory.ram)) if described else None
@@ -106,7 +106,7 @@ class Physical(Domain):
     @property
     @part
     def held(self) -> tuple[HeldSnapshot | Unread, ...]:
-        """The frames that somebody keeps by number, as far as the profile names them."""
+        """The frames that the kernel keeps by number, as far as the profile names them."""
         stop = self._stop
         tables = stop.profile.held if stop.has_profile else ()
         return tuple(stop.excused(read_held(table, stop.virtual)) for table in tables)
@@ -134,7 +134,7 @@ class Physical(Domain):
         return left_out_of(space, self._translation.names)
 
     def check(self, wanted: Wanted = every) -> CheckReport:
-        """The wanted rules of every physical manager, and of what the kernel records about frames and buffers."""
+        """The wanted rules of every physical manager, and of the kernel's records of frames and buffers."""
         self._require()
         if not self._has_any(wanted):
             return combined(())
@@ -187,7 +187,7 @@ class Physical(Domain):
         )
 
     def _recorded(self, manager: PmmSnapshot) -> Recorded | None:
-        """What records say of a manager's frames, if there are such, and of frames like the manager's."""
+        """The records of a manager's frames, if there are any for frames of its size."""
         records = self.page_records
         if not isinstance(records, PageRecordsSnapshot) or records.frame_size != manager.frame_size:
             return None
@@ -205,14 +205,14 @@ class Physical(Domain):
         return pmm_stat(manager, reserved, () if isinstance(self.zones, Unread) else self.zones)
 
     def map(self, managers: Iterable[PmmSnapshot], window: Window | None) -> FrameMap:
-        """All of physical memory (in a window) as these managers have it, by owner."""
+        """The map of physical memory (in a window) by state in these managers and by owner."""
         managers, left_out = tuple(managers), (*self._left_out, *self._image[1])
         records = self.page_records if isinstance(self.page_records, PageRecordsSnapshot) else None
         ram, boot_map = self._stop.machine.memory.ram, self._translation.boot_map
         return frame_map(FrameMapInputs(managers, ram, boot_map, self._owners(managers), records, left_out), window)
 
     def frame(self, address: PhysAddr) -> Frame:
-        """All that is known of the frame that begins at a physical address."""
+        """Everything known about the frame that begins at a physical address."""
         machine, translation = self._stop.machine, self._translation
         there = readable(self.managers)
         spaces = [(name, translation.space(root)) for name, root in translation.spaces()] if machine.cpu.paging else []
@@ -233,7 +233,7 @@ class Physical(Domain):
         return describe_frame(address, inputs)
 
     def _owners(self, managers: Iterable[PmmSnapshot]) -> tuple[PhysicalRange, ...]:
-        """Everybody who is known to use frames, these managers for their own data and the heaps among them."""
+        """All known users of frames, including these managers' own data and the heaps."""
         memory = self._stop.virtual
         own = [used for manager in managers for used in metadata_of(memory, manager.places)]
         heaps = readable(self._heaps.all) if self._stop.profile.heap else ()

@@ -24,7 +24,7 @@ _REVERSED = np.array([int(f"{byte:08b}"[::-1], 2) for byte in range(256)], dtype
 
 @dataclass(frozen=True)
 class Words:
-    """How bits lie in words: which end comes first, what a used frame's bit is, bytes of a word."""
+    """The layout of bits in words: which end comes first, the bit of a used frame, bytes of a word."""
 
     lsb_first: bool
     used_bit: int
@@ -64,7 +64,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Summary:
-    """A level above the bitmap: where its words are, and its bits that are not what the words below make them.
+    """A level above the bitmap: where its words are, and its bits that disagree with the words below.
 
     ``stale`` holds their numbers, ``says_free`` what each says.
     """
@@ -78,7 +78,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Torn:
-    """A region or level that cannot be read: where it is described (None: not known), what it is, and why."""
+    """A region or level that cannot be read: the address of its description (None: unknown), what it is, and why."""
 
     at: VirtAddr | None
     what: str
@@ -87,7 +87,7 @@ class Torn:
 
 @dataclass(frozen=True, kw_only=True)
 class BitmapSnapshot(PmmSnapshot):
-    """A bitmap manager at one stop: ``patches`` by frame number, one of them where there is one bitmap for all.
+    """A bitmap manager at one stop: ``patches`` by frame number, a single patch if one bitmap covers all.
 
     ``full`` is the kernel's constant for a word without a free frame. The kernel counts a hint in ``hint_unit``
     frames; with ``hint_is_lowest`` nothing below it may be free. ``with_holes`` says that frames between the bitmaps
@@ -111,7 +111,7 @@ class BitmapSnapshot(PmmSnapshot):
 
     @property
     def counted_from(self) -> str:
-        """What counting goes by."""
+        """The basis of counting, as text."""
         return "the bits"
 
     def patch_of(self, number: int) -> Patch:
@@ -120,7 +120,7 @@ class BitmapSnapshot(PmmSnapshot):
         return before[-1] if before else self.patches[0]
 
     def place_of(self, number: int) -> VirtAddr:
-        """Where the word that holds a frame's bit lies."""
+        """The address of the word that holds a frame's bit."""
         patch = self.patch_of(number)
         return VirtAddr(patch.bits_at + (number - patch.first) // self.words.bits * self.words.size)
 
@@ -137,7 +137,7 @@ class BitmapSnapshot(PmmSnapshot):
         return super().known if self.with_holes else self.managed(self.count)
 
     def managed(self, count: int) -> FrameSet:
-        """The frames, of the first ``count``, that there is a bit for."""
+        """The frames, of the first ``count``, that have a bit."""
         return FrameSet.of_ranges([(patch.first, patch.first + patch.count) for patch in self.patches], count)
 
     def free_in(self, patch: Patch) -> int:
@@ -167,7 +167,7 @@ class BitmapSnapshot(PmmSnapshot):
 
 
 def read_bitmap(manager: Bitmap[Expression], memory: VirtualMemory, ram: RamMap) -> BitmapSnapshot | None:
-    """Read a bitmap manager of a machine with this RAM; None when it is not there yet. Raises MemoryUnavailable."""
+    """Read a bitmap manager of a machine with this RAM; None if it is not set up yet. Raises MemoryUnavailable."""
     common, words = read_common(manager, memory), _words(manager)
     count, bits_at = manager.count.evaluate(memory), VirtAddr(manager.bits.evaluate(memory))
     if count == 0 and bits_at == 0:
@@ -186,7 +186,7 @@ def read_bitmap(manager: Bitmap[Expression], memory: VirtualMemory, ram: RamMap)
 
 
 def read_bitmaps(manager: Bitmaps[Expression], memory: VirtualMemory, ram: RamMap) -> BitmapSnapshot | None:
-    """Read a manager with a bitmap per region; None when it has none yet. Raises MemoryUnavailable."""
+    """Read a manager with a bitmap per region; None if it has no region yet. Raises MemoryUnavailable."""
     common, words = read_common(manager, memory), _words(manager)
     read, torn = _regions(manager, common, memory, ram)
     if not read:
@@ -223,7 +223,7 @@ def _regions(
 
 @dataclass(frozen=True)
 class _Read:
-    """What a bitmap manager was found to hold."""
+    """The contents of a bitmap manager, as read."""
 
     words: Words
     free: FrameSet
@@ -266,7 +266,7 @@ def _hint(
     words: Words,
     node: VirtAddr | None = None,
 ) -> _Hint:
-    """The hint in frames, and where it is kept."""
+    """The hint in frames, and its address."""
     if hint is None:
         return None, None
     value = hint.evaluate(memory, node) * (words.bits if manager.hint_unit == "word" else 1)
@@ -283,7 +283,7 @@ def _patch(
 
 
 def _tail(packed: NDArray[np.uint8], count: int) -> tuple[int, ...]:
-    """The bits beyond the last frame that are called free."""
+    """The bits after the last frame that are marked free."""
     last = np.unpackbits(packed[count // 8 :], bitorder="little")
     base = count // 8 * 8
     return tuple(number for number in (np.flatnonzero(last) + base).tolist() if number >= count)
@@ -301,7 +301,7 @@ def _region(
     if rest or first < 0:
         what = f"{region} begins at {hex_address(start)}"
         raise MemoryUnavailable(
-            f"{what}, where no frame does (they are {size:#x} bytes each, from {common.base:#x} on)"
+            f"{what}, which is not the start of a frame ({size:#x} bytes each, from {common.base:#x} on)"
         )
     sensible_count(first + count, f"the end of {region}, in frames,", size, ram)
     hint = _hint(manager, manager.hint, memory, words, at)

@@ -1,4 +1,4 @@
-"""The boot memory map as the kernel keeps it: what is RAM that may be handed out, what somebody keeps for himself."""
+"""The boot memory map as the kernel stores it: RAM that may be allocated, and ranges that are reserved."""
 
 from dataclasses import dataclass
 
@@ -24,16 +24,16 @@ class BootRange:
 
 @dataclass(frozen=True)
 class BootEntry(BootRange):
-    """An entry of the map, with the number that stands for its kind of memory."""
+    """An entry of the map, with the number of its kind of memory."""
 
     type: int
 
 
 @dataclass(frozen=True)
 class BootMap:
-    """What an allocator may hand out (``usable``), and of that what the kernel keeps for itself (``reserved``).
+    """The ranges that an allocator may manage (``usable``), and those of them that the kernel reserves (``reserved``).
 
-    ``reclaimable`` is what it may hand out later: when ``until``, an expression of the profile, is true.
+    ``reclaimable`` is what it may allocate later: when ``until``, an expression of the profile, is true.
     ``entries`` are those of the map, usable or not.
     """
 
@@ -70,7 +70,7 @@ def read_entries(bound: BoundBootMap, memory: VirtualMemory) -> tuple[BootEntry,
 def _ranges(
     bound: PhysicalRanges[Expression], memory: VirtualMemory, more: dict[str, Expression]
 ) -> tuple[tuple[BootRange, ...], Rows]:
-    """Physical ranges, and what else is asked of them."""
+    """Physical ranges, and further columns that are requested."""
     rows = read(bound.collection, memory, {"base": bound.base, "length": bound.length, **more}, "ranges").whole()
     both = zip(rows["base"].tolist(), rows["length"].tolist(), strict=True)
     return tuple(BootRange(PhysAddr(base), PhysAddr(base + length)) for base, length in both), rows

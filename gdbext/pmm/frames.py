@@ -11,7 +11,7 @@ U8 = np.uint8
 
 
 class FrameSet:
-    """A set of units numbered from 0 to ``count - 1``: frames of RAM, or whatever a bitmap has a bit for.
+    """A set of units numbered from 0 to ``count - 1``: frames of RAM, or anything else that a bitmap has bits for.
 
     Bit ``i % 8`` of byte ``i // 8`` of ``packed`` says whether unit ``i`` is in the set. Bits beyond ``count`` are 0.
     """
@@ -27,14 +27,14 @@ class FrameSet:
         self.packed = packed
 
     def __eq__(self, other: object) -> bool:
-        """Whether the same units are in both, of as many."""
+        """Whether both have the same units, of the same count."""
         return isinstance(other, FrameSet) and self.count == other.count and np.array_equal(self.packed, other.packed)
 
     __hash__ = None  # type: ignore[assignment]  # its bits are an array
 
     @classmethod
     def of_ranges(cls, ranges: Iterable[tuple[int, int]], count: int) -> FrameSet:
-        """The units of some half-open ranges of numbers; what lies beyond ``count`` is cut off."""
+        """The units of some half-open ranges of numbers; numbers from ``count`` on are dropped."""
         packed = np.zeros(-(-count // 8), dtype=U8)
         for first, end in ranges:
             _fill(packed, max(0, first), min(end, count))
@@ -42,7 +42,7 @@ class FrameSet:
 
     @classmethod
     def of_runs(cls, first: NDArray[np.int64], length: NDArray[np.int64], count: int) -> FrameSet:
-        """The units of many runs at once, which may overlap; what lies beyond ``count`` is cut off."""
+        """The units of many runs at once, which may overlap; numbers from ``count`` on are dropped."""
         order = np.argsort(first, kind="stable")
         start, end = np.clip(first[order], 0, count), np.clip((first + length)[order], 0, count)
         reach = np.maximum.accumulate(end)
@@ -55,7 +55,7 @@ class FrameSet:
 
     @classmethod
     def of_numbers(cls, numbers: NDArray[np.uint64], count: int) -> FrameSet:
-        """The units of these numbers; what lies beyond ``count`` is left out."""
+        """The units of these numbers; numbers from ``count`` on are dropped."""
         flags = np.zeros(count, dtype=np.bool_)
         flags[numbers[numbers < np.uint64(count)].astype(np.int64)] = True
         return cls(np.packbits(flags, bitorder="little"), count)
@@ -94,7 +94,7 @@ class FrameSet:
         return FrameSet(packed, self.count)
 
     def __xor__(self, other: FrameSet) -> FrameSet:
-        """What is in just one of two sets of one size."""
+        """The units in exactly one of two sets of one size."""
         return FrameSet(self.packed ^ other.packed, self.count)
 
     def moved(self, first: int, count: int) -> FrameSet:

@@ -20,7 +20,7 @@ U64 = np.uint64
 
 @dataclass(frozen=True)
 class Members:
-    """Runs of free frames as lists have them: first physical address, frames, and index of the node that says so.
+    """Runs of free frames as lists have them: first physical address, frames, and the index of their node.
 
     ``entry`` is the index in that node's own list, -1 for the node itself.
     """
@@ -34,11 +34,11 @@ class Members:
         return len(self.start)
 
     def ends(self, frame_size: int) -> NDArray[np.uint64]:
-        """The first physical address behind each run."""
+        """The first physical address after each run."""
         return self.start + (self.frames * frame_size).astype(U64)
 
     def overlapping(self, frame_size: int) -> NDArray[np.int64]:
-        """The members, these being in order of address, that begin before one in front of them ends."""
+        """The members, in order of address, that begin before an earlier one ends."""
         reach = np.maximum.accumulate(self.ends(frame_size))
         return np.flatnonzero((self.start[1:] < reach[:-1]) & (self.frames[1:] > 0)) + 1
 
@@ -83,7 +83,7 @@ class FreeList:
 
     @property
     def counted(self) -> int:
-        """What ``length`` must be."""
+        """The expected value of ``length``."""
         return int(self.members.frames.sum()) if self.counts_frames else len(self.chain)
 
 
@@ -113,21 +113,21 @@ class ListSnapshot(PmmSnapshot):
 
     @property
     def counted_from(self) -> str:
-        """What counting goes by."""
+        """The basis of counting, as text."""
         return "the lists"
 
     @property
     def has_zones(self) -> bool:
-        """Whether lists are for certain addresses."""
+        """Whether lists are restricted to ranges of addresses."""
         return any(found.start is not None or found.end is not None for found in self.lists)
 
     def place_of(self, number: int) -> VirtAddr | None:
-        """The node that says that a frame is free."""
+        """The node through which a frame is free."""
         found = self._member_at(number)
         return VirtAddr(int(found[0].chain.nodes[found[1]])) if found else None
 
     def record_of(self, number: int) -> str:
-        """The list and node that say that a frame is free."""
+        """The list and node through which a frame is free."""
         found = self._member_at(number)
         if found is None:
             return f"not on a list of '{self.name}'"

@@ -1,4 +1,4 @@
-"""Who says that frames are his: the buffers of devices, and the arrays in which somebody keeps frames for later."""
+"""Recorded owners of frames: the buffers of devices, and arrays in which the kernel keeps frames for later."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONGEST_NAME = 64
 
 @dataclass(frozen=True)
 class Piece:
-    """A physically contiguous piece of a buffer as the page tables show it, ``offset`` bytes from its start."""
+    """A physically contiguous piece of a buffer as the page tables map it, ``offset`` bytes from its start."""
 
     offset: int
     physical: PhysAddr
@@ -52,7 +52,7 @@ class Buffer:
 
     @property
     def sound(self) -> tuple[tuple[PhysAddr, PhysAddr], ...]:
-        """The physical ranges that are surely its own: where the page tables, if they can be asked, agree."""
+        """The physical ranges that are certainly its own: where the page tables, if they can be read, agree."""
         if not self.in_ram:
             return ()
         if self.pieces is None:
@@ -76,7 +76,7 @@ class BuffersSnapshot:
 
 @dataclass(frozen=True)
 class HeldSnapshot:
-    """Frames that somebody keeps: their physical addresses, in order, and where it is written that they are kept.
+    """Frames that the kernel keeps: their physical addresses, in order, and the addresses of their elements.
 
     ``text`` is the array that they are in, None where it is something else.
     """
@@ -89,7 +89,7 @@ class HeldSnapshot:
     in_flux: bool
 
     def element(self, index: int) -> str:
-        """Where one of them is written, in words."""
+        """The element of a frame, as text."""
         if self.text is not None:
             return f"{self.text}[{index}]"
         return f"the element at {hex_address(int(self.places[index]))}"
@@ -119,7 +119,7 @@ def read_buffers(described: Buffers[Expression], memory: PagedMemory, ram: RamMa
 def _buffer(
     described: Buffers[Expression], memory: PagedMemory, ram: RamMap, at: VirtAddr, numbers: Mapping[str, int]
 ) -> Buffer:
-    """The buffer whose record lies at an address and says these numbers."""
+    """The buffer whose record is at an address and has these numbers."""
     physical, size = PhysAddr(numbers["physical"] & WORD_MASK), numbers["size"]
     in_ram = size > 0 and int(ram.first_outside(np.array([physical], dtype=np.uint64))[0]) >= physical + size
     address = VirtAddr(numbers["address"] & WORD_MASK) if "address" in numbers else None
@@ -145,7 +145,7 @@ def _pieces(memory: PagedMemory, address: VirtAddr, size: int) -> tuple[Piece, .
 
 
 def _text(name: Expression, memory: PagedMemory, at: VirtAddr) -> str:
-    """A text that the kernel keeps, or points to; empty when it cannot be read."""
+    """A string that the kernel stores or points to; empty if it cannot be read."""
     own = name.type.kind is Kind.ARRAY
     most = min(name.type.count or 0, LONGEST_NAME) if own else LONGEST_NAME
     try:
@@ -160,7 +160,7 @@ def _text(name: Expression, memory: PagedMemory, at: VirtAddr) -> str:
 
 
 def read_held(described: Held[Expression], memory: PagedMemory) -> HeldSnapshot | Unread:
-    """The frames that a profile says are kept somewhere."""
+    """The kept frames that a profile describes."""
     try:
         if described.ready is not None and not described.ready.evaluate(memory):
             return Unread(described.table, "held", NOT_YET, absent=True)

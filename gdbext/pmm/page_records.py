@@ -1,4 +1,4 @@
-"""What the kernel records about each frame: who has it, what for, whether it is free, in which block it was taken."""
+"""The kernel's record of each frame: owner, type, whether it is free, and the block that it was allocated in."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from gdbext.structures.unread import NOT_YET, Unread
 from gdbext.units import PhysAddr, VirtAddr, hex_address
 
 LARGEST_ORDER = 52
-"""No block is larger than physical memory can be; a larger order is taken for this one."""
+"""No block is larger than physical memory; a larger order is treated as this one."""
 
 
 @dataclass(frozen=True)
 class PageRecord:
-    """One frame's record, which lies ``at``; what the profile does not name, or has no value here, is None.
+    """One frame's record at address ``at``; fields that the profile does not name, or without a value here, are None.
 
     ``type`` is the name of an enum's value, else the number as text; ``order`` is that of its block.
     """
@@ -39,17 +39,17 @@ class PageRecord:
     free: bool | None
 
     def __str__(self) -> str:
-        """What it says, in words."""
-        said = [] if self.free is None else ["free" if self.free else "in use"]
-        said += [f"type {self.type}"] if self.type is not None else []
-        said += [f"owner {hex_address(self.owner)}"] if self.owner else []
-        said += [f"order {self.order}"] if self.order else []
-        return f"its record at {hex_address(self.at)} says: {', '.join(said)}"
+        """Its contents, as text."""
+        fields = [] if self.free is None else ["free" if self.free else "in use"]
+        fields += [f"type {self.type}"] if self.type is not None else []
+        fields += [f"owner {hex_address(self.owner)}"] if self.owner else []
+        fields += [f"order {self.order}"] if self.order else []
+        return f"its record at {hex_address(self.at)} says: {', '.join(fields)}"
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of 2^``order`` frames from frame ``first`` on, of which only some are in use: the lowest is ``left``."""
+    """A block of 2^``order`` frames from frame ``first`` on, only partly in use: the lowest used frame is ``left``."""
 
     first: int
     order: int
@@ -77,12 +77,12 @@ class PageRecordsSnapshot:
         return self.described.frame_size
 
     def frame_address(self, number: int) -> PhysAddr:
-        """The physical address of the frame that a record is about."""
+        """The physical address of a record's frame."""
         return PhysAddr(self.base + number * self.frame_size)
 
     @cached_property
     def free(self) -> FrameSet | None:
-        """The frames whose records say that they are free; None when records do not tell."""
+        """The frames that are free by their records; None if records have no such field."""
         flags = self.rows.get("free")
         return None if flags is None else FrameSet(np.packbits(flags != 0, bitorder="little"), self.count)
 
@@ -138,7 +138,7 @@ class PageRecordsSnapshot:
         yield from self._partly_used(order, used) if self.described.order_in == "all" else self._open(order, used)
 
     def _partly_used(self, order: NDArray[Any], used: NDArray[np.bool_]) -> Iterator[Block]:
-        """Where every frame of a block has its order: blocks of which a frame is not like its neighbours."""
+        """If every frame of a block has its order: blocks with a frame that differs from its neighbours."""
         alike = np.concatenate([[False], used[1:] & used[:-1] & (order[1:] == order[:-1]), [False]])
         number = np.flatnonzero(used)
         size = _sizes(order[number])
@@ -152,7 +152,7 @@ class PageRecordsSnapshot:
             yield Block(start, length.bit_length() - 1, start + int(left[0]), len(left))
 
     def _open(self, order: NDArray[Any], used: NDArray[np.bool_]) -> Iterator[Block]:
-        """Where the first frame of a block has its order: blocks that hold a free frame, or reach beyond the last."""
+        """If the first frame of a block has its order: blocks that hold a free frame, or extend beyond the last."""
         if self.free is None:
             return
         free_before = np.concatenate([[0], np.cumsum(self._flags(self.free))])
@@ -210,7 +210,7 @@ def _read(described: PageRecords[Expression], memory: VirtualMemory, ram: RamMap
         described,
         PhysAddr(described.base.evaluate(memory)),
         array.count,
-        Place(array.start, array.size, "the records about frames"),
+        Place(array.start, array.size, "the records of frames"),
         rows,
         bool(described.lock and described.lock.evaluate(memory)),
     )

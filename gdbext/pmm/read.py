@@ -14,12 +14,12 @@ from gdbext.x86.virtual import PagedMemory
 
 
 def kind_of(manager: BoundPmm) -> str:
-    """What a profile calls a manager's kind."""
+    """The name of a manager's kind in a profile."""
     return _KINDS[type(manager)]
 
 
 def serves(manager: BoundPmm, memory: PagedMemory) -> bool:
-    """Whether this manager is the one in use; so it is when that cannot be told."""
+    """Whether this manager is in use; true if that cannot be determined."""
     try:
         return manager.when is None or bool(manager.when.evaluate(memory))
     except (MemoryUnavailable, DescriptionError):
@@ -36,7 +36,7 @@ def read_pmm(manager: BoundPmm, memory: PagedMemory, ram: RamMap, direct_map: Vi
     except (MemoryUnavailable, DescriptionError) as error:
         return Unread(manager.name, kind, str(error), absent=False)
     if found is None and manager.ready is not None:
-        why = f"'{manager.ready.text}' says that it is set up, but there is nothing where its data should be"
+        why = f"'{manager.ready.text}' is true, so it is set up, but its data is missing"
         return Unread(manager.name, kind, why, absent=False)
     return found or Unread(manager.name, kind, NOT_YET, absent=True)
 

@@ -21,14 +21,14 @@ from gdbext.units import WORD_MASK, PhysAddr, VirtAddr
 from gdbext.x86.virtual import PagedMemory
 
 MOST_ORDERS = 48
-"""Buddies of more orders than this would be larger than what addresses can name."""
+"""Blocks of higher orders would be larger than the address space."""
 U64 = np.uint64
 
 
 def read_lists(
     manager: LinkedFrames[Expression], memory: PagedMemory, ram: RamMap, direct_map: VirtAddr | None
 ) -> ListSnapshot:
-    """Read a manager of lists. Raises MemoryUnavailable when not even the lists' beginnings can be read."""
+    """Read a manager of lists. Raises MemoryUnavailable if not even the heads of the lists can be read."""
     common = read_common(manager, memory)
     count = frames_of(manager.count, common, memory, ram)
     reader = _Reader(manager, common, memory, ram, direct_map, count)
@@ -57,12 +57,12 @@ def read_lists(
 
 
 def _unseen(lists: tuple[FreeList, ...], by_address: Members, frame_size: int) -> str | None:
-    """Why counting what is on the lists does not tell how many frames are free, if so."""
+    """The reason why the members of the lists are not the number of free frames; None if they are."""
     for found in lists:
         if found.chain.broken is not None and found.chain.broken.stop is not Stop.SHARED:
             return f"list {found.name} is broken, so not all of its frames are known"
         if found.bad_magic.any():
-            return f"list {found.name} has a node that somebody wrote into"
+            return f"list {found.name} has a node that was overwritten"
     return "a frame is listed twice" if len(by_address.overlapping(frame_size)) else None
 
 
@@ -102,7 +102,7 @@ class _Reader:
         )
 
     def _asked(self) -> tuple[Expression, ...]:
-        """The expressions about a node, besides its link."""
+        """The expressions about a node, except its link."""
         manager = self._manager
         own = [manager.prev, manager.address, self._sizes]
         own += [manager.magic.expr, manager.magic.equals] if manager.magic else []
@@ -111,7 +111,7 @@ class _Reader:
         return tuple(expression for expression in own if expression is not None)
 
     def _links(self) -> Links:
-        """How links lead to nodes."""
+        """The way from links to nodes."""
         frame_size, base, direct_map = self._common.frame_size, self._common.base, self._direct_map
         inside = self._manager.link_offset.constant or 0
         match self._manager.links:
@@ -120,7 +120,9 @@ class _Reader:
             case "index":
                 return Links(self._records, self._node_size, self._count)
             case kind if direct_map is None:
-                raise MemoryUnavailable(f"links are of kind {kind}, and the profile names no direct map to see them by")
+                raise MemoryUnavailable(
+                    f"links are of kind {kind}, which need the direct map: add address.direct_map to the profile"
+                )
             case "physical":
                 return Links(direct_map - inside)
             case _:
@@ -134,14 +136,14 @@ class _Reader:
         rows = read(found, self._memory, {}, "lists").whole()
         places, within = rows.nodes.tolist(), np.arange(len(rows)) - np.searchsorted(rows.outer, rows.outer)
         if isinstance(self._manager, Buddy) and within.max(initial=0) >= MOST_ORDERS - self._manager.lowest_order:
-            raise MemoryUnavailable(f"there are lists for {within.max() + 1} orders, which cannot be")
+            raise MemoryUnavailable(f"there are lists for {within.max() + 1} orders, which is impossible")
         numbered = [f"{written.name} {i}" if written.name else str(i) for i in range(len(places))]
         names = [*written.names[: len(places)], *numbered[len(written.names) :]]
         every = zip(places, within.tolist(), names, strict=True)
         return [self._list(written, VirtAddr(at), index, name) for at, index, name in every]
 
     def _list(self, written: Lists[Expression], at: VirtAddr | None, index: int, name: str) -> FreeList:
-        """One list, up to the first node about which something cannot be read."""
+        """One list, up to the first node with an expression that cannot be read."""
         manager = self._manager
         expected = written.length.evaluate(self._memory, at) if written.length and manager.length_unit == "node" else 0
         chain, bad_magic = self._chain(name, self._ends(written, at), expected)
@@ -168,7 +170,7 @@ class _Reader:
         chain: Chain,
         bad_magic: NDArray[np.bool_],
     ) -> FreeList:
-        """All about a list of these nodes. Raises UnreadableNode."""
+        """The list of these nodes. Raises UnreadableNode."""
         manager, memory = self._manager, self._memory
 
         def value(expression: Expression | None) -> int | None:
@@ -202,7 +204,7 @@ class _Reader:
         )
 
     def _chain(self, name: str, ends: Ends, expected: int) -> tuple[Chain, NDArray[np.bool_]]:
-        """The nodes between two links, none of them on a list before; and which have a wrong magic."""
+        """The nodes between two links that are on no list before; and which have a wrong magic value."""
         manager, memory, known = self._manager, self._memory, self._known
         try:
             whole = follow(self._shape, memory, ends, known, circular=manager.circular, expected=expected)
@@ -215,12 +217,12 @@ class _Reader:
         return chain, bad_magic
 
     def _link_of(self, node: VirtAddr) -> VirtAddr:
-        """Where a node's link lies."""
+        """The address of a node's link."""
         follows = self._manager.next
         return follows.address(self._memory, node) if follows.is_lvalue else node
 
     def _frames(self, chain: Chain, order: int | None, orders: NDArray[np.int64] | None) -> NDArray[np.int64]:
-        """How many frames each node stands for; as the node says, which may be nonsense.
+        """The number of frames of each node, as recorded; it may be nonsense.
 
         A block that records a lower order than its list's is believed: it does less harm to take it for smaller.
         """
@@ -234,7 +236,7 @@ class _Reader:
         return np.ones(len(chain), dtype=np.int64)
 
     def _starts(self, chain: Chain) -> NDArray[np.uint64]:
-        """The physical address that each node stands for."""
+        """The physical address of each node's run."""
         if self._manager.address is not None:
             return chain.values(self._manager.address, self._memory).astype(U64)
         if self._manager.links == "index":
@@ -243,14 +245,14 @@ class _Reader:
         return chain.physical
 
     def _back_links(self, chain: Chain, end: int) -> NDArray[np.uint64] | None:
-        """The node that each link back leads to; 0 where it leads nowhere."""
+        """The node that each link back points to; 0 if it has no node."""
         if self._manager.prev is None:
             return None
         links = chain.values(self._manager.prev, self._memory).astype(U64)
         return np.where(links == U64(_as(self._manager.prev, end) & WORD_MASK), U64(0), self._shape.links.places(links))
 
     def _room(self, chain: Chain) -> NDArray[np.int64] | None:
-        """How many entries each node has room for, as the profile or the array's type says, or there are frames."""
+        """The entries that each node has room for, by the profile or the array's type, at most the number of frames."""
         if self._entries is None:
             return None
         if self._entries.capacity is not None:
@@ -260,14 +262,14 @@ class _Reader:
         return np.full(len(chain), self._count if known is None else known, dtype=np.int64)
 
     def _counts(self, chain: Chain, expression: Expression) -> NDArray[np.int64]:
-        """A number of frames in each node, which may be nonsense, but is none too large to compute with."""
+        """A number of frames in each node; it may be nonsense, but is limited so that it can be computed with."""
         said = chain.values(expression, self._memory)
         return (said if said.dtype.kind == "i" else np.minimum(said.astype(U64), U64(1 << 52))).astype(np.int64)
 
     def _members(
         self, chain: Chain, frames: NDArray[np.int64], bad: NDArray[np.bool_], room: NDArray[np.int64] | None
     ) -> tuple[Members, NDArray[np.int64] | None]:
-        """All that the nodes say is free, in the lists' order; what they list besides themselves included.
+        """All free runs of the nodes, in the lists' order, including the entries that the nodes list.
 
         A node with a wrong magic may be somebody's by now, and says nothing.
         """
@@ -280,7 +282,7 @@ class _Reader:
         said = self._counts(chain, listing.count)
         counts = np.clip(np.minimum(said, room), 0, self._count)
         if counts[~bad].sum() > self._count:
-            raise MemoryUnavailable(f"its nodes list {counts[~bad].sum()} frames, of {self._count} that there are")
+            raise MemoryUnavailable(f"its nodes list {counts[~bad].sum()} frames, but there are only {self._count}")
         listed = [
             self._listed(listing, int(node), at, int(count))
             for at, (node, count, wrong) in enumerate(zip(chain.nodes, counts, bad, strict=True))
@@ -321,7 +323,7 @@ def _as(link: Expression, value: int) -> int:
 
 
 def free_frames(members: Members, common: Common, count: int) -> FrameSet:
-    """The frames that lists have, as far as they are frames; each once."""
+    """The frames on the lists, as far as they are frames, each once."""
     inside = (members.start >= U64(common.base)) & (members.frames > 0)
     first = ((members.start[inside] - U64(common.base)) // U64(common.frame_size)).astype(np.int64)
     frames = members.frames[inside]

@@ -1,4 +1,4 @@
-"""What a physical manager itself says of one frame: its state, and where that is written."""
+"""A physical manager's record of one frame: its state, and the address of the state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gdbext.units import PhysAddr, VirtAddr
 
 @dataclass(frozen=True)
 class ListPlace:
-    """A frame's place in a list: that of the run or block from ``start`` to ``end`` (exclusive) that has it.
+    """A frame's place in a list: that of the run or block from ``start`` to ``end`` (exclusive) that contains it.
 
     ``place`` counts from 0, ``members`` is how many there are; ``before`` and ``after`` are where the neighbours in the
     list begin. ``node`` says so, with its entry number ``entry`` (None: the node itself).
@@ -33,7 +33,7 @@ class ListPlace:
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """What a manager says of a frame: ``free``, ``used`` or ``unmanaged``, which it is to a manager without it.
+    """A frame's state in a manager: ``free``, ``used``, or ``unmanaged`` if the manager does not have it.
 
     ``number`` is the manager's own for the frame, of ``frame_size`` bytes; ``record`` tells in words where its state
     is written, ``record_at`` is that word, node or byte. The frames around it, from ``start`` to ``end`` (exclusive),
@@ -54,7 +54,7 @@ class FrameRecord:
 
 
 def frame_record(manager: PmmSnapshot, address: PhysAddr) -> FrameRecord:
-    """What a manager says of the frame at a physical address."""
+    """A manager's record of the frame at a physical address."""
     number = (address - manager.base) // manager.frame_size
     if number not in manager.known:
         return FrameRecord(manager.name, manager.kind, "unmanaged")
@@ -85,7 +85,7 @@ def _stretch(manager: PmmSnapshot, number: int) -> tuple[int, int]:
 
 
 def _order(manager: PmmSnapshot, number: int, place: ListPlace | None, run: tuple[int, int]) -> int | None:
-    """The order of the free block that has a frame; in a tree that is the largest aligned one in its run."""
+    """The order of the free block that contains a frame; in a tree the largest aligned block in its run."""
     if place is not None and isinstance(manager, ListSnapshot) and manager.is_buddy:
         return ((place.end - place.start) // manager.frame_size).bit_length() - 1
     if not isinstance(manager, TreeSnapshot):
@@ -95,7 +95,7 @@ def _order(manager: PmmSnapshot, number: int, place: ListPlace | None, run: tupl
 
 
 def list_place(manager: ListSnapshot, address: PhysAddr) -> ListPlace | None:
-    """The first place in a manager's lists that has a frame."""
+    """The first place in a manager's lists that contains a frame."""
     for found in manager.lists:
         ends = found.members.ends(manager.frame_size)
         at = np.flatnonzero((found.members.start <= np.uint64(address)) & (ends > np.uint64(address)))

@@ -1,4 +1,4 @@
-"""What every physical manager looks like once it has been read: which frames are free, and what it says of itself."""
+"""A physical manager as read: which frames are free, its counters, and the places of its data."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from gdbext.units import PhysAddr, VirtAddr, human_size
 
 RAM_TIMES = 4
 FRAMES_BESIDE = 1 << 24
-"""A manager of more frames than ``RAM_TIMES`` what RAM reaches, and ``FRAMES_BESIDE``, has a torn count: not read."""
+"""A manager with more than ``RAM_TIMES`` RAM's frames plus ``FRAMES_BESIDE`` has a corrupted count: it is not read."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a manager keeps data of its own: virtual address, bytes, and what is there."""
+    """A place of a manager's own data: virtual address, bytes, and what is there."""
 
     start: VirtAddr
     size: int
@@ -79,25 +79,25 @@ class PmmSnapshot:
 
     @property
     def counted_from(self) -> str:
-        """What counting goes by, in words."""
+        """The basis of counting, as text."""
         raise NotImplementedError
 
     def record_of(self, number: int) -> str:
-        """Where the manager says of a free frame that it is free, in words."""
+        """The place where the manager records that a frame is free, as text."""
         raise NotImplementedError
 
     def place_of(self, number: int) -> VirtAddr | None:
-        """The address of the word that says so."""
+        """The address of that place."""
         raise NotImplementedError
 
     @property
     def parts(self) -> tuple[PartStat, ...]:
-        """Its parts in figures; none where it is all of one piece."""
+        """Its parts in figures; none if it has no parts."""
         return ()
 
     @property
     def count(self) -> int:
-        """How many frame numbers there are, holes among them."""
+        """The number of frame numbers, holes included."""
         return self.free.count
 
     @cached_property
@@ -126,7 +126,7 @@ class PmmSnapshot:
 
     @cached_property
     def counted(self) -> dict[str, int]:
-        """What each counter must be, by meaning; those that cannot be told are left out."""
+        """The expected value of each counter, by meaning; counters without one are skipped."""
         if self.unseen is not None:
             return {}
         numbers = {"free": self.free_count}
@@ -142,13 +142,13 @@ class PmmSnapshot:
 
 
 def touched(manager: PmmSnapshot, start: PhysAddr, end: PhysAddr) -> tuple[int, int]:
-    """The numbers of the frames that a physical range touches, half-open; not all of them need be the manager's."""
+    """The numbers of the frames that a physical range touches, half-open; they need not all belong to the manager."""
     return (start - manager.base) // manager.frame_size, -(-(end - manager.base) // manager.frame_size)
 
 
 @dataclass(frozen=True)
 class Common:
-    """What all readers ask of a manager first."""
+    """The first steps of all readers."""
 
     name: str
     base: PhysAddr
@@ -174,16 +174,18 @@ def sensible_count(count: int, what: str, frame_size: int, ram: RamMap) -> int:
     """The count of frames; MemoryUnavailable when it cannot be one in a machine with this RAM."""
     most = RAM_TIMES * -(-ram.end // frame_size) + FRAMES_BESIDE
     if count == 0:
-        raise MemoryUnavailable(f"{what} is 0: if that is not set up yet, let 'ready' tell when it is")
+        raise MemoryUnavailable(
+            f"{what} is 0; if it is not set up yet, add 'ready' to the profile, which is true once it is"
+        )
     if not 0 < count <= most:
         raise MemoryUnavailable(
-            f"{what} is {count}, which cannot be the number of frames of {human_size(ram.total)} of RAM"
+            f"{what} is {count}, which cannot be the number of frames in {human_size(ram.total)} of RAM"
         )
     return count
 
 
 def frames_of(count: Expression | None, common: Common, memory: VirtualMemory, ram: RamMap) -> int:
-    """How many frames a manager is about: what the kernel says, or as many as RAM has from its base on."""
+    """The number of a manager's frames: the kernel's count, or that of RAM from the manager's base on."""
     if count is None:
         return max(0, -(-(ram.end - common.base) // common.frame_size))
     return sensible_count(count.evaluate(memory), count.text, common.frame_size, ram)

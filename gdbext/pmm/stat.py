@@ -67,7 +67,7 @@ class PmmStat:
 
 
 def pmm_stat(manager: PmmSnapshot, reserved: FrameSet | None, zones: Sequence[Zone]) -> PmmStat:
-    """The figures of a manager; ``reserved`` are the frames that were never its to give, None if nobody knows."""
+    """The figures of a manager; ``reserved`` are the frames that it may never allocate, None if unknown."""
     first, length = manager.free_runs
     best = int(np.argmax(length)) if len(length) else None
     largest = int(length[best]) if best is not None else 0
@@ -99,7 +99,7 @@ def _fragmentation(largest: int, free: int) -> float:
 
 
 def _with_unusable(parts: tuple[PartStat, ...]) -> tuple[PartStat, ...]:
-    """The orders with the share of the free frames that are of no use to each; other parts as is."""
+    """The orders with the share of free frames that are unusable for each; other parts unchanged."""
     free = sum(part.free for part in parts)
     held: Counter[int] = Counter()
     for part in parts:
@@ -114,7 +114,7 @@ def _with_unusable(parts: tuple[PartStat, ...]) -> tuple[PartStat, ...]:
 
 
 def _hint(manager: PmmSnapshot) -> int | None:
-    """The hint of a bitmap that has just one."""
+    """The hint of a bitmap that has exactly one."""
     if not isinstance(manager, BitmapSnapshot) or manager.regional:
         return None
     return manager.patches[0].hint
@@ -153,7 +153,7 @@ def _lengths_within(manager: PmmSnapshot, first: int, end: int) -> NDArray[np.in
 
 @dataclass(frozen=True)
 class Stretch:
-    """Consecutive frames of one state: physical addresses (``end`` exclusive), and where the first one's state is.
+    """Consecutive frames of one state: physical addresses (``end`` exclusive), and the address of the first's state.
 
     ``number`` is the first one's number; ``record_at`` the word, node or record that says so (None for a frame that no
     list has).
@@ -169,7 +169,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class ListedRun:
-    """Neighbours in a list that are neighbours in memory too: from place ``first`` to ``last`` in the list.
+    """Neighbours in a list that are also adjacent in memory: from position ``first`` to ``last`` in the list.
 
     ``start`` and ``end`` (exclusive) are physical; ``step`` is how far the next member's address is from the one
     before it, in bytes (0 when there is but one). ``node`` is the first one's node.
@@ -186,7 +186,7 @@ class ListedRun:
 
 @dataclass(frozen=True)
 class ListDump:
-    """One list in its order. ``link_at`` is where its first link lies, ``broken`` why it cannot be followed on."""
+    """One list in its order. ``link_at`` is the address of its first link, ``broken`` why it ends early."""
 
     name: str
     link_at: VirtAddr | None
@@ -197,7 +197,7 @@ class ListDump:
 
 @dataclass(frozen=True)
 class BitLayout:
-    """How a bitmap's bits lie: bytes of a word, the first bit's end of it, what a used frame's bit is."""
+    """The layout of a bitmap's bits: bytes of a word, the end of its first bit, the bit of a used frame."""
 
     words: int
     word_size: int
@@ -207,7 +207,7 @@ class BitLayout:
 
 @dataclass(frozen=True)
 class PmmDump:
-    """A manager as it lies in memory: the stretches of frames in order, and its lists in theirs."""
+    """A manager's contents: the stretches of frames in order of address, and its lists in their own order."""
 
     name: str
     kind: str
@@ -222,7 +222,7 @@ Window = tuple[PhysAddr, PhysAddr]
 
 
 def pmm_dump(manager: PmmSnapshot, window: Window | None = None, only: str | None = None) -> PmmDump:
-    """What of a manager meets a window of physical addresses (first, end), or all of it; of its lists ``only`` one."""
+    """A manager's contents in a window of physical addresses (first, end), or all; its lists, or ``only`` one."""
     return PmmDump(
         name=manager.name,
         kind=manager.kind,
@@ -245,7 +245,7 @@ def _layout(manager: BitmapSnapshot) -> BitLayout:
 
 
 def _stretches(manager: PmmSnapshot, window: Window | None) -> Iterator[Stretch]:
-    """The stretches of one state, cut to the frames that meet the window."""
+    """The stretches of one state, cut to the frames that overlap the window."""
     low, high = (0, manager.count) if window is None else touched(manager, *window)
     first, length = manager.free_runs
     borders = np.unique(np.concatenate(([0, low, high, manager.count], first, first + length)))
@@ -279,7 +279,7 @@ def _list_dump(found: FreeList, frame_size: int, window: Window | None) -> ListD
 
 
 def _listed_runs(found: FreeList, chosen: NDArray[np.int64], sizes: NDArray[np.uint64]) -> Iterator[ListedRun]:
-    """The chosen members, with those that follow each other in memory, upward or downward, taken together."""
+    """The chosen members, those adjacent in memory, upward or downward, taken together."""
     if not len(chosen):
         return
     start = found.members.start[chosen].astype(np.int64)

@@ -22,7 +22,7 @@ MOST_HEIGHT = 40
 
 @dataclass(frozen=True)
 class WrongNode:
-    """A node whose byte is not what its halves (or, in a leaf, 0 or 1) make it."""
+    """A node whose byte does not follow from its halves (a leaf: is not 0 or 1)."""
 
     address: VirtAddr
     height: int
@@ -33,7 +33,7 @@ class WrongNode:
 
 @dataclass(frozen=True, kw_only=True)
 class TreeSnapshot(PmmSnapshot):
-    """A byte tree at one stop: the root's place, and the nodes that are wrong (the first of them, lowest first).
+    """A byte tree at one stop: the root's address, and the wrong nodes (the first of them, lowest first).
 
     ``beyond`` are the leaves behind the last frame that call themselves free. ``blocks`` has, for each order, how many
     free blocks there are that are not half of a larger one.
@@ -54,7 +54,7 @@ class TreeSnapshot(PmmSnapshot):
 
     @property
     def counted_from(self) -> str:
-        """What counting goes by."""
+        """The basis of counting, as text."""
         return "the leaves"
 
     def place_of(self, number: int) -> VirtAddr:
@@ -62,7 +62,7 @@ class TreeSnapshot(PmmSnapshot):
         return VirtAddr(self.nodes_at + (1 << self.height) - 1 + self.root + number)
 
     def record_of(self, number: int) -> str:
-        """A frame's leaf, in words."""
+        """A frame's leaf, as text."""
         return f"leaf {number} of '{self.name}', the byte at {hex_address(self.place_of(number))}"
 
     @property
@@ -75,11 +75,11 @@ class TreeSnapshot(PmmSnapshot):
 
 
 WRONG_KEPT = 64
-"""How many wrong nodes a snapshot keeps."""
+"""The number of wrong nodes that a snapshot keeps."""
 
 
 def read_tree(manager: Tree[Expression], memory: PagedMemory, ram: RamMap) -> TreeSnapshot | None:
-    """Read a byte tree; None when it is not there yet. Raises MemoryUnavailable."""
+    """Read a byte tree; None if it is not set up yet. Raises MemoryUnavailable."""
     common = read_common(manager, memory)
     nodes_at, height = VirtAddr(manager.nodes.evaluate(memory)), manager.height.evaluate(memory)
     if not nodes_at:
@@ -108,7 +108,7 @@ def read_tree(manager: Tree[Expression], memory: PagedMemory, ram: RamMap) -> Tr
 
 
 def _wrong_nodes(levels: list[NDArray[np.uint8]], start: VirtAddr) -> tuple[tuple[WrongNode, ...], int]:
-    """The nodes that do not follow from the leaves below them; ``levels`` has the leaves first.
+    """The nodes that disagree with the leaves below them; ``levels`` has the leaves first.
 
     What a node must be is computed from the leaves up, so that a wrong node does not make those above it wrong too. A
     wrong leaf does: of such a column only the lowest is kept.
@@ -135,7 +135,7 @@ def _wrong_nodes(levels: list[NDArray[np.uint8]], start: VirtAddr) -> tuple[tupl
 
 
 def _blocks(leaves: NDArray[np.uint8]) -> tuple[int, ...]:
-    """How many largest free blocks there are of each order, by the leaves."""
+    """The number of maximal free blocks of each order, by the leaves."""
     free = leaves != 0
     counts = []
     while True:
@@ -163,7 +163,7 @@ class FrameStatesSnapshot(PmmSnapshot):
 
     @property
     def counted_from(self) -> str:
-        """What counting goes by."""
+        """The basis of counting, as text."""
         return "the records"
 
     def place_of(self, number: int) -> VirtAddr:
@@ -171,12 +171,12 @@ class FrameStatesSnapshot(PmmSnapshot):
         return VirtAddr(self.records_at + number * self.stride)
 
     def record_of(self, number: int) -> str:
-        """A frame's record, in words."""
+        """A frame's record, as text."""
         return f"record {number} of '{self.name}', at {hex_address(self.place_of(number))}"
 
 
 def read_frame_states(manager: FrameStates[Expression], memory: PagedMemory, ram: RamMap) -> FrameStatesSnapshot | None:
-    """Read a manager of records; None when it is not there yet. Raises MemoryUnavailable."""
+    """Read a manager of records; None if it is not set up yet. Raises MemoryUnavailable."""
     common = read_common(manager, memory)
     array = extent(manager.collection, memory)
     if not array.start and not array.count:

@@ -1,4 +1,4 @@
-"""Ranges of physical memory that a kernel tells apart, such as what a device with 24 address bits can reach."""
+"""Ranges of physical memory that a kernel distinguishes, such as those that devices with 24 address bits reach."""
 
 from dataclasses import dataclass
 

@@ -24,7 +24,7 @@ from gdbext.units import WORD_MASK, VirtAddr, hex_address
 from gdbext.x86.virtual import Linear, PagedMemory
 
 _STEP = 4096
-"""After so many nodes progress is told, where each costs a message to the debugger."""
+"""Progress is shown after this many nodes if each costs a message to the debugger."""
 
 
 Ends = tuple[int, int]
@@ -45,7 +45,7 @@ class Stop(Enum):
 
 @dataclass(frozen=True)
 class Break:
-    """Where following the links ended before the list's end: the link at ``source`` leads to ``target``.
+    """Where following the links ended before the list's end: the link at ``source`` points to ``target``.
 
     ``source`` is a node's address, None for the list's first link.
     """
@@ -57,20 +57,20 @@ class Break:
 
 
 class Astray(MemoryUnavailable):
-    """A link that no node can be at."""
+    """A link to an address where no node can be."""
 
 
 class UnreadableNode(MemoryUnavailable):
-    """Something about node number ``index`` of a chain cannot be told: what leads from it elsewhere, leads nowhere."""
+    """An expression about node number ``index`` of a chain cannot be read: a pointer in it is not mapped."""
 
     def __init__(self, index: int, why: MemoryUnavailable) -> None:
         self.index = index
-        super().__init__(f"what it says cannot be read: {why}")
+        super().__init__(f"its contents cannot be read: {why}")
 
 
 @dataclass(frozen=True)
 class Links:
-    """How links tell where nodes lie: at ``offset + link * scale``, for links from 0 up to ``limit`` (None: any)."""
+    """The address of a link's node: ``offset + link * scale``, for links from 0 up to ``limit`` (None: any)."""
 
     offset: int = 0
     scale: int = 1
@@ -83,7 +83,7 @@ class Links:
         return (self.offset + link * self.scale) & WORD_MASK
 
     def places(self, links: NDArray[Any]) -> NDArray[np.uint64]:
-        """The same of many links; of one that cannot be, the link itself."""
+        """The same for many links; for an invalid link, the link itself."""
         links = links.astype(np.uint64)
         found = np.uint64(self.offset & WORD_MASK) + links * np.uint64(self.scale)
         return found if self.limit is None else np.where(links < np.uint64(self.limit), found, links)
@@ -142,7 +142,7 @@ class Chain:
         return np.array(found, dtype=np.uint64).view(np.int64 if expression.type.signed else np.uint64)
 
     def _settled(self, expression: Expression, memory: VirtualMemory) -> FlatExpression | None:
-        """An expression with the kernel's variables put in, if the bytes of nodes that are kept are enough for it."""
+        """An expression with the kernel's variables as numbers, if the kept bytes of nodes are enough for it."""
         flat, (first, end) = expression.settled(memory).flat, self.shape.span
         enough = flat is not None and (not flat.span[1] or (first <= flat.span[0] and flat.span[1] <= end))
         return flat if enough else None
@@ -192,7 +192,7 @@ def follow(
 
 @dataclass(frozen=True)
 class Chains:
-    """The nodes of many lists, one list after the other: how many each has, and where it breaks off."""
+    """The nodes of many lists, one list after the other: the number of nodes of each, and where it ends early."""
 
     nodes: NDArray[np.uint64]
     data: NDArray[np.uint8]
@@ -203,7 +203,7 @@ class Chains:
 def follow_each(
     shape: NodeShape, memory: PagedMemory, ends: Sequence[Ends], known: set[int], *, circular: bool = False
 ) -> Chains:
-    """Many lists, as `follow` does one; ``shape.most`` is how many nodes they may have together."""
+    """Many lists, as `follow` does one; ``shape.most`` limits the nodes of all together."""
     walk = _Walk(shape, memory, 0)
     lists = _followed(walk, ends, known, circular=circular)
     nodes = np.array(walk.nodes, dtype=np.uint64)
@@ -212,7 +212,7 @@ def follow_each(
 
 
 def _followed(walk: _Walk, ends: Sequence[Ends], known: set[int], *, circular: bool) -> list[tuple[int, Break | None]]:
-    """Let the walk look at every node of each list: how many that has, and where it breaks off."""
+    """Have the walk read every node of each list: how many there are, and where the list ends early."""
     lists = []
     with walk.memory.physical.series():
         try:
@@ -226,7 +226,7 @@ def _followed(walk: _Walk, ends: Sequence[Ends], known: set[int], *, circular: b
 
 
 def _follow(walk: _Walk, ends: Ends, known: set[int], *, circular: bool) -> Break | None:
-    """Let the walk look at every node of a list; why it ended too early, if it did."""
+    """Have the walk read every node of a list; why the list ended early, if it did."""
     nodes, most, begin = walk.nodes, walk.shape.most, len(walk.nodes)
     link, end = ends
     while link != end:
@@ -246,11 +246,11 @@ def _follow(walk: _Walk, ends: Ends, known: set[int], *, circular: bool) -> Brea
 
 
 def _again(nodes: list[int], node: int, most: int | None, *, circular: bool) -> Break | None:
-    """What it means that a node comes again, or is one more than ``most``; None when it closes the circle."""
+    """The reason to stop at a repeated node, or at one more than ``most``; None if it closes a circular list."""
     if node in nodes:
         if circular and node == nodes[0]:
             return None
-        why = "this node came before: the list runs in a circle"
+        why = "this node is on the list already: the list runs in a circle"
         return Break(Stop.LOOP, _last(nodes), VirtAddr(node), why)
     if most is not None:
         return Break(Stop.TOO_LONG, _last(nodes), VirtAddr(node), f"more than {most} nodes")
@@ -262,18 +262,18 @@ def _last(nodes: list[int]) -> VirtAddr | None:
 
 
 def _so_far(nodes: list[int]) -> str:
-    """What is known of a list that somebody did not want to wait for."""
+    """What is known about a list whose reading was interrupted."""
     if not nodes:
-        return "no node seen yet"
-    return f"{len(nodes)} nodes seen, all different, the last at {hex_address(nodes[-1])}"
+        return "no node read yet"
+    return f"{len(nodes)} nodes read, all different, the last at {hex_address(nodes[-1])}"
 
 
 _FEW = 4
-"""So many stretches of memory are remembered: RAM lies below 4 GiB and above, and may be a part of it elsewhere."""
+"""The number of stretches of memory that are remembered: RAM below 4 GiB, above, and perhaps elsewhere."""
 
 
 class _Walk:
-    """Looks at one node after another; remembers the linear stretches of memory that the last ones were in.
+    """Reads one node after another; remembers the linear stretches of memory that the last ones were in.
 
     ``nodes`` are those that were looked at. What cannot be seen without fetching is kept as it was fetched.
     """
@@ -296,7 +296,7 @@ class _Walk:
             here = self.memory.linear(VirtAddr(node))
             self._stretches = [here, *self._stretches[: _FEW - 1]]
         if node - here.shift - self.shape.base & self._unaligned:
-            raise Astray(f"{hex_address(node - here.shift)} is not where a frame begins")
+            raise Astray(f"{hex_address(node - here.shift)} is not aligned to a frame")
         if here.buffer is None or node + self._first < here.start or node + self._end > here.end:
             return self._fetch(node)
         if self._flat is not None:
@@ -311,7 +311,7 @@ class _Walk:
         return None
 
     def run(self, link: int, end: int, known: set[int]) -> int:
-        """Follow as long as all is well and in stretches of memory seen lately; the first link that is not, or the end.
+        """Follow links within the remembered stretches; returns the first link that is elsewhere or wrong, or the end.
 
         The same steps as those of one node at a time, but nothing is called that need not be.
         """
@@ -341,7 +341,7 @@ class _Walk:
         return link
 
     def _fetch(self, node: int) -> int:
-        """The same of a node that cannot be seen in one piece."""
+        """The same for a node that is not in one stretch."""
         if len(self._fetched) % _STEP == 0:
             progress("following a list, node", len(self.nodes), self._expected)
         data = self.memory.read_near(VirtAddr(node + self._first), self._end - self._first)
@@ -368,7 +368,7 @@ class _Walk:
         return physical, rows
 
     def _copy(self, here: Linear, which: NDArray[np.int64], places: NDArray[np.int64], rows: NDArray[np.uint8]) -> None:
-        """The rows of nodes that lie whole in a stretch of memory, ``places`` being where in it."""
+        """The rows of nodes that are completely in a stretch of memory, ``places`` being where in it."""
         width = self._end - self._first
         if here.buffer is None or len(here.buffer) < width:
             return
@@ -378,7 +378,7 @@ class _Walk:
 
 
 def without_strangers(chain: Chain, magic: Magic[Expression], memory: VirtualMemory) -> tuple[Chain, NDArray[np.bool_]]:
-    """The chain as far as its nodes are nodes, and for each whether its magic is wrong.
+    """The chain as far as its nodes are valid, and for each whether its magic value is wrong.
 
     A node whose magic is wrong may be a node that somebody wrote into, or no node at all. What follows it is trusted
     when the next one is right again; where two in a row are wrong, or the list breaks off at once, it led astray.
@@ -390,7 +390,7 @@ def without_strangers(chain: Chain, magic: Magic[Expression], memory: VirtualMem
     if not len(lost):
         return chain, wrong
     at = int(lost[0])
-    why = "what is there does not have the mark of a node" + (
-        "" if at == len(chain) - 1 else ", nor has what it leads to"
+    why = "there is no magic value of a node" + (
+        "" if at == len(chain) - 1 else ", nor at the address that it points to"
     )
     return chain.cut(at, Stop.ASTRAY, why), wrong[:at]

@@ -27,12 +27,12 @@ from gdbext.x86.virtual import PagedMemory
 
 U64 = np.uint64
 _BLOCK = 64
-"""So many elements are looked at first of an array that does not say how many it has."""
+"""The elements that are read first of an array without a count."""
 
 
 @dataclass(frozen=True)
 class Broken(Break):
-    """Where a collection breaks off, or what could not be told of it: the same as of a list.
+    """Where a collection ends early, or what could not be read of it, as for a list.
 
     ``outer`` is the element that it is nested in, None where it is in none; ``missing`` is how many elements are not
     seen, None where nobody knows.
@@ -42,11 +42,11 @@ class Broken(Break):
     missing: int | None = None
 
     def __str__(self) -> str:
-        """In words, as what is said of the elements."""
+        """As text, a predicate of the elements."""
         inside = "" if self.outer is None else f" in {hex_address(self.outer)}"
-        where = "at the beginning" if self.source is None else f"behind {hex_address(self.source)}"
-        missing = f"; {self.missing} of them are not seen" if self.missing else ""
-        return f"{inside} break off {where}: {self.why}{missing}".strip()
+        where = "at the beginning" if self.source is None else f"after {hex_address(self.source)}"
+        missing = f"; {self.missing} of them are missing" if self.missing else ""
+        return f"{inside} end early {where}: {self.why}{missing}".strip()
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ class Rows:
         return self.columns[name]
 
     def get(self, name: str) -> NDArray[Any] | None:
-        """A column, None when it was not asked for."""
+        """A column, None if it was not requested."""
         return self.columns.get(name)
 
     @property
     def trouble(self) -> str | None:
-        """Why not everything is known of the elements, in one line; None when it is."""
+        """Why not all elements are known, in one line; None if they are."""
         for broken in self.broken:
             more = f" ({len(self.broken)} such places)" if len(self.broken) > 1 else ""
             return f"the {self.what} {broken}{more}"
@@ -89,7 +89,7 @@ class Rows:
         return None
 
     def whole(self) -> Rows:
-        """The same. Raises MemoryUnavailable when not everything is known."""
+        """The same. Raises MemoryUnavailable if not all elements are known."""
         if self.trouble is not None:
             raise MemoryUnavailable(self.trouble)
         return self
@@ -137,7 +137,7 @@ def read(
 
 @dataclass(frozen=True)
 class Extent:
-    """Where an array begins, how many elements it is said to have (in ``text``), and the bytes of each."""
+    """Where an array begins, its number of elements (by the expression ``text``), and the bytes of each."""
 
     start: VirtAddr
     count: int
@@ -151,7 +151,7 @@ class Extent:
 
 
 def extent(bound: Collection[Expression], memory: VirtualMemory) -> Extent:
-    """What an array with a count says of itself, for who judges that before it is read. Raises MemoryUnavailable."""
+    """The extent of an array with a count, for callers that judge it before it is read. Raises MemoryUnavailable."""
     assert bound.entries is not None  # the profile's language has no other keys there
     assert bound.count is not None
     stride = bound.element.size if bound.element else 0
@@ -188,7 +188,7 @@ class _Found:
 
 
 class _Reader:
-    """Reads one collection with all that is nested in it; ``broken`` is where they break off."""
+    """Reads one collection with all that is nested in it; ``broken`` is where they end early."""
 
     def __init__(self, memory: VirtualMemory, what: str, asked: tuple[Expression, ...]) -> None:
         self.broken: list[Broken] = []
@@ -197,7 +197,7 @@ class _Reader:
         self._asked = asked
 
     def level(self, bound: Collection[Expression], above: _Level | None) -> _Level:
-        """The elements that count in the end, of what is nested in the elements ``above``."""
+        """The elements that are wanted, of what is nested in the elements ``above``."""
         context = _Context(self, one_element(self._memory) if above is None else above.elements, above is None)
         found = self._found(bound, context)
         outer = context.elements.nodes if above is None else above.around
@@ -206,7 +206,7 @@ class _Reader:
         if bound.when is not None:
             values, known = elements.values(bound.when)
             for at in np.flatnonzero(~known).tolist():
-                why = f"whether it counts cannot be told: {elements.why_not(bound.when, at)}"
+                why = f"`when` has no value for it: {elements.why_not(bound.when, at)}"
                 context.breaks(int(found.outer[at]), Stop.UNREADABLE, None, int(found.nodes[at]), why)
             elements, which = elements.taken(values != 0), which[values != 0]
         pointers = bound.element is not None and bound.element.kind is Kind.POINTER and above is not None
@@ -220,7 +220,7 @@ class _Reader:
             one = context.elements
             return _Found(one.nodes, one.data, one.first, np.zeros(1, dtype=np.int64))
         if not isinstance(self._memory, PagedMemory):
-            raise MemoryUnavailable(f"the {self._what} are no array, and nothing else can be read before RAM is known")
+            raise MemoryUnavailable(f"the {self._what} are not an array; nothing else can be read before RAM is known")
         asked = self._of_element(bound)
         if bound.at is not None:
             return _pointed(bound, context, own_span(*asked), self._memory)
@@ -229,7 +229,7 @@ class _Reader:
         return _lists(bound, context, asked, self._memory)
 
     def _of_element(self, bound: Collection[Expression]) -> tuple[Expression, ...]:
-        """All that will be asked of an element."""
+        """All expressions about an element."""
         inner = bound.each
         asked = self._asked
         if inner is not None:
@@ -244,7 +244,7 @@ class _Reader:
 
 
 class _Context:
-    """What collections are nested in: elements, or nothing at all (``top``). Then what is torn is an error."""
+    """What collections are nested in: elements, or nothing (``top``). Then a corrupted collection is an error."""
 
     def __init__(self, reader: _Reader, elements: Elements, top: bool) -> None:
         self.elements = elements
@@ -271,13 +271,13 @@ class _Context:
     def breaks(
         self, number: int, stop: Stop, source: int | None, target: int, why: str, *, missing: int | None = None
     ) -> None:
-        """Note where the collection in an outer element breaks off."""
+        """Note where the collection in an outer element ends early."""
         outer = None if self._top else VirtAddr(int(self.elements.nodes[number]))
         at = None if source is None else VirtAddr(source)
         self._reader.broken.append(Broken(stop, at, VirtAddr(target & WORD_MASK), why, outer, missing))
 
     def inherit(self, number: int, broken: Break) -> None:
-        """Note the same as a list or a tree tells it."""
+        """Note the same for a list or a tree."""
         self.breaks(number, broken.stop, broken.source, broken.target, broken.why)
 
 
@@ -327,7 +327,7 @@ class _Pieces:
         self._found: list[tuple[int, int, NDArray[np.uint8]]] = []
 
     def counted(self, number: int, start: int, count: int) -> None:
-        """An array of ``count`` elements; one that cannot have so many is refused."""
+        """An array of ``count`` elements; an impossible count is refused."""
         bound, what = self._bound, self._context
         assert bound.entries is not None
         assert bound.count is not None
@@ -348,7 +348,7 @@ class _Pieces:
         self._add(number, start, data)
 
     def up_to_sentinel(self, number: int, start: int) -> None:
-        """An array that ends where its element says so."""
+        """An array that ends with a sentinel element."""
         until, stride, context = self._bound.until, self._stride, self._context
         assert until is not None
         at, size = start, _BLOCK
@@ -365,7 +365,7 @@ class _Pieces:
             if len(ends) and known[end]:
                 return
             if len(ends):
-                why = f"whether it is the last cannot be told: {elements.why_not(until, end)}"
+                why = f"whether it is the last is unknown: {elements.why_not(until, end)}"
             elif why is None and end < len(data):
                 why = f"none of the first {self._bound.most} is the last"
             at, size = at + end * stride, 4 * size
@@ -379,7 +379,7 @@ class _Pieces:
         self._found.append((number, start, data))
 
     def _read(self, start: int, count: int) -> tuple[NDArray[np.uint8], str | None]:
-        """The elements of an array, a row each, as far as they can be read; and why not all."""
+        """The elements of an array, a row each, as far as they can be read; and why not all, if so."""
         stride, memory = self._stride, self._context.memory
         fit = min(count, (WORD_MASK + 1 - start) // stride)
         why = None if fit == count else "the array runs beyond the last address"
@@ -416,7 +416,7 @@ class _Pieces:
 
 
 def _pointed(bound: Collection[Expression], context: _Context, span: tuple[int, int], memory: PagedMemory) -> _Found:
-    """The element that a pointer in each outer element leads to."""
+    """The element that a pointer in each outer element points to."""
     assert bound.at is not None
     pointers, known = context.told(bound.at)
     ends = _terminators(bound, context)

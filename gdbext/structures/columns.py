@@ -1,4 +1,4 @@
-"""What expressions say about many elements at once, through any number of pointers, without a loop over the elements.
+"""The values of expressions for many elements at once, through any number of pointers, without a loop over elements.
 
 An expression that reads only the element is computed over the bytes that have been read already. In every other the
 reads are taken out one by one, from the inside: where they lead to is computed for all elements, what stands there is
@@ -40,7 +40,7 @@ from gdbext.structures.chain import values_in
 from gdbext.structures.gather import gathered
 
 WIDEST = 4096
-"""Elements of which more bytes than this would have to be kept are not kept whole: each read is gathered by itself."""
+"""Elements that need more bytes than this are not kept whole: each read is gathered by itself."""
 
 _YES, _NO = Const(1, S32), Const(0, S32)
 _BYTE = Width(8, False)
@@ -64,7 +64,7 @@ class Elements:
         return len(self.nodes)
 
     def taken(self, which: NDArray[Any]) -> Elements:
-        """Those with these indexes, or where this is true."""
+        """The elements with these indexes, or where this is true."""
         return Elements(self.nodes[which], self.data[which], self.first, self.outer[which], self.memory)
 
     def values(self, expression: Expression) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -82,7 +82,7 @@ class Elements:
         return stages.computed(*stages.without_reads(settled.operation))
 
     def link(self, expression: Expression) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-        """The same of an expression that is an address, or a link."""
+        """The same for an expression that is an address, or a link."""
         values, known = self.values(expression)
         return values.astype(np.uint64), known
 
@@ -92,7 +92,7 @@ class Elements:
             expression.evaluate(self.memory, int(self.nodes[number]), int(self.outer[number]))
         except MemoryUnavailable as error:
             return str(error)
-        return f"{expression.text} could not be read together with those of its neighbours"
+        return f"{expression.text} could not be read together with those of other elements"
 
     def fetched(
         self, load: Load, addresses: NDArray[np.uint64], where: NDArray[np.bool_]
@@ -107,7 +107,7 @@ class Elements:
 
 
 def one_element(memory: VirtualMemory) -> Elements:
-    """What expressions are computed over that are about no element at all."""
+    """The basis of expressions that are about no element."""
     zero = np.zeros(1, dtype=np.uint64)
     return Elements(zero, np.zeros((1, 1), dtype=np.uint8), 0, zero, memory)
 
@@ -133,7 +133,7 @@ def as_link(link: Expression, value: int) -> int:
 
 
 class _Stages:
-    """Takes the reads out of one expression; what they have read are ``blocks`` of bytes, side by side."""
+    """Takes the reads out of one expression; their results are ``blocks`` of bytes, side by side."""
 
     def __init__(self, elements: Elements) -> None:
         self._elements = elements
@@ -141,7 +141,7 @@ class _Stages:
         self._width = 0
 
     def without_reads(self, operation: Operation) -> tuple[Operation, Operation]:
-        """The operation over the blocks, and another that tells whether it has a value."""
+        """The operation over the blocks, and another that computes whether it has a value."""
         match operation:
             case Const() | SelfAddress():
                 return operation, _YES

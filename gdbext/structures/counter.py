@@ -1,4 +1,4 @@
-"""A number that a manager keeps about itself, and where it keeps it."""
+"""A counter of a manager, and its address."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Counter:
 
 @dataclass(frozen=True)
 class CounterStat:
-    """A number that a manager keeps, and the same counted (None where it cannot be counted)."""
+    """A manager's number, and the same counted (None if it cannot be counted)."""
 
     name: str
     value: int
@@ -27,6 +27,6 @@ class CounterStat:
 
 
 def read_counter(meaning: str, counter: Expression, memory: VirtualMemory, node: VirtAddr | None = None) -> Counter:
-    """The counter's value now; ``node`` is the address of the structure that it is in, if it is about one."""
+    """The counter's value now; ``node`` is the address of the structure that it is in, if it is in one."""
     address = counter.address(memory, node) if counter.is_lvalue else None
     return Counter(meaning, counter.evaluate(memory, node), address, counter.text)

@@ -17,7 +17,7 @@ from gdbext.x86.virtual import PagedMemory
 
 U64 = np.uint64
 MOST_LEVELS = 1 << 14
-"""A tree is followed no deeper than this; one that is kept flat has 40 levels at most."""
+"""A tree is followed no deeper than this; a balanced tree has 40 levels at most."""
 _NOBODY = -1
 
 
@@ -49,7 +49,7 @@ class Forest:
 
 
 def descend(shape: TreeShape, memory: PagedMemory, roots: NDArray[np.uint64], ends: NDArray[np.uint64]) -> Forest:
-    """The trees below these links to their roots; ``ends`` are the links that lead nowhere, one for each tree.
+    """The trees below these links to their roots; ``ends`` are the links that end a path, one for each tree.
 
     No node is read twice, be it in one tree or in two.
     """
@@ -66,7 +66,7 @@ def descend(shape: TreeShape, memory: PagedMemory, roots: NDArray[np.uint64], en
 
 @dataclass(frozen=True)
 class _Frontier:
-    """Links that are to be followed: the trees they are in, the numbers of the nodes they stand in, their side."""
+    """Links that are to be followed: the trees they are in, the numbers of the nodes they are in, their side."""
 
     links: NDArray[np.uint64]
     tree: NDArray[np.int64]
@@ -78,7 +78,7 @@ class _Frontier:
 
 
 class _Descent:
-    """What has been read of trees so far, level by level."""
+    """The part of the trees that has been read, level by level."""
 
     def __init__(self, shape: TreeShape, memory: PagedMemory, ends: NDArray[np.uint64]) -> None:
         self._shape = shape
@@ -90,7 +90,7 @@ class _Descent:
         self._broken: list[tuple[int, Break]] = []
 
     def below(self, frontier: _Frontier) -> _Frontier:
-        """Read the nodes that links lead to; the links in these."""
+        """Read the nodes that links point to; returns the links in these."""
         frontier = frontier.taken(frontier.links != self._ends[frontier.tree])
         places = frontier.links - U64(self._shape.inside & WORD_MASK)
         fresh = np.array([self._enter(frontier, at, node) for at, node in enumerate(places.tolist())], dtype=bool)
@@ -114,13 +114,13 @@ class _Descent:
         return _Frontier(links, np.tile(frontier.tree, 2), np.tile(numbers, 2), right)
 
     def _enter(self, frontier: _Frontier, at: int, node: int) -> bool:
-        """Whether a link leads to a node that may be read; what is broken is kept."""
+        """Whether a link points to a node that may be read; a broken link is recorded."""
         if node in self._seen:
             up, above = int(frontier.up[at]), self._seen[node]
             while up > above:
                 up = self._ups[up]
             if above != _NOBODY and up == above:
-                self._break(frontier, at, Stop.LOOP, node, "this node lies above: the tree runs in a circle")
+                self._break(frontier, at, Stop.LOOP, node, "this node is an ancestor: the tree runs in a circle")
             else:
                 self._break(frontier, at, Stop.SHARED, node, "this node is in the tree, or in another, already")
         elif len(self._seen) >= self._shape.most:
@@ -136,7 +136,7 @@ class _Descent:
             self._memory.read(VirtAddr((node + first) & WORD_MASK), end - first)
             for link in (self._shape.left, self._shape.right):
                 link.evaluate(self._memory, node)
-            why = "its links cannot be told"
+            why = "its links cannot be computed"
         except MemoryUnavailable as error:
             why = str(error)
         self._break(frontier, at, Stop.UNREADABLE, node, why)

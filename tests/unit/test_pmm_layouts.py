@@ -280,10 +280,13 @@ def test_no_frame_has_a_bit_in_two_regions(kernel):
 def test_what_a_region_or_a_count_may_have_been_meant_to_be_is_said(kernel):
     source = "struct region { uint32_t start_pfn, frames, map[2]; } regions[3] = { { 0x210, 8 } };"
     (unread,) = kernel(source, REGIONS.replace(" * 4096ul", "")).physical.managers
-    assert "begins at 0x210, where no frame does (they are 0x1000 bytes each, from 0x0 on)" in unread.why
+    assert "begins at 0x210, which is not the start of a frame (0x1000 bytes each, from 0x0 on)" in unread.why
     torn = [finding.actual for finding in kernel(source, REGIONS).physical.check().findings if finding.id == "PMM00"]
     assert len(torn) == 2  # the other two have no frames
-    assert all("is 0: if that is not set up yet, let 'ready' tell when it is" in actual for actual in torn)
+    assert all(
+        "is 0; if it is not set up yet, add 'ready' to the profile, which is true once it is" in actual
+        for actual in torn
+    )
 
 
 INFOS = (
@@ -301,7 +304,7 @@ def test_a_record_that_leads_to_its_frame_through_a_torn_pointer_hides_no_others
     assert free_frames(torn) == {0x203, 0x205}
     (finding,) = torn.physical.check().findings
     assert (finding.id, finding.subject) == ("PMM10", "link")
-    assert "what it says cannot be read: 0x7000000000" in finding.actual
+    assert "its contents cannot be read: 0x7000000000" in finding.actual
 
 
 def test_entries_behind_a_torn_pointer_hide_no_others(kernel):

@@ -285,7 +285,7 @@ def test_a_region_behind_the_managers_base(symbols, meaning, counted):
     (part,) = manager.parts
     assert (part.name, part.said, part.counted, part.blocks) == ("0x8000", counted, counted, 2)
     kernel.fields(kernel.at("levels"), kernel.at("bytes"), 10, 0x3000 - FRAME, 0, counted)
-    assert "where no frame does" in kernel.read().why
+    assert "which is not the start of a frame" in kernel.read().why
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,7 @@ def test_a_region_begins_with_a_frame(symbols, start):
     kernel.put("level_count", 1)
     manager = kernel.read()
     assert isinstance(manager, Unread)
-    assert "where no frame does" in manager.why
+    assert "which is not the start of a frame" in manager.why
     kernel.fields(kernel.at("levels"), kernel.at("bytes"), 8, FRAME)
     assert kernel.read().patches[0].first == 1
 

@@ -225,7 +225,7 @@ def _verdict(frame: Frame) -> str:
     if state == "free":
         return "free, and no use of it is known"
     kept = any(origin.use != "usable" for origin in frame.boot)
-    return state + (": not managed for allocation" if kept else ": its user is unknown")
+    return state + (": not available for allocation" if kept else ": its user is unknown")
 
 
 def _state(frame: Frame) -> str:

@@ -206,7 +206,7 @@ def test_no_boot_map_makes_all_that_is_mapped_ram(behind, tmp_path):
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("", "names none"),
+        ("", "has no direct map"),
         ("direct_map = 0xffff900000000000", "does not reach the page tables"),
         ("direct_map = 0xffff800000001000", "does not reach the page tables"),
     ],
@@ -313,7 +313,7 @@ def test_an_interrupt_on_a_list_says_what_is_known_so_far(behind, at):
     told = failure(session, "pmmstat")
     assert interrupted
     if at == b"m":
-        seen = re.search(r"^pmmstat: stopped: list isa of 'stack': (\d+) nodes seen, .*, the last at 0xffff8", told)
+        seen = re.search(r"^pmmstat: stopped: list isa of 'stack': (\d+) nodes read, .*, the last at 0xffff8", told)
         assert seen, told
         assert int(seen[1]) >= 99
     assert mode(session) == "0"

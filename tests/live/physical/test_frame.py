@@ -336,7 +336,7 @@ def test_frames_that_are_no_ram(machine):
     assert beyond["managers"][0]["state"] == "unmanaged"
     firmware = frame(machine, f"{FIRMWARE[0]:#x}")
     assert [(o["use"], o["type"]) for o in firmware["boot"]][-1:] == [("not usable", 2)]
-    assert firmware["verdict"] == "used: not the allocator's to hand out"
+    assert firmware["verdict"] == "used: not available for allocation"
 
 
 @pytest.mark.parametrize(
