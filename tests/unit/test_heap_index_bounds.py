@@ -68,7 +68,7 @@ def test_free_chunks_are_neighbours_where_one_ends_and_the_other_begins(gap, nei
 
 
 def test_free_neighbours_and_their_sizes_are_evidence():
-    (finding,) = findings("HEAP62", heap(in_a_row((32, FREE), (64, FREE)), layout={"coalesces": True}))
+    (finding,) = findings("HEAP62", heap(in_a_row((32, FREE), (64, FREE), (32, USED)), layout={"coalesces": True}))
     assert [in_text(line) for line in finding.evidence] == [[BASE, 32], [BASE + STEP, 64]]
 
 
@@ -108,10 +108,11 @@ def test_where_a_search_begins_in_a_list_that_is_not_seen_whole_is_not_judged():
 
 @pytest.mark.parametrize(("number", "wrong"), [(0, False), (2, False), (NOBODY, False), (1, True)])
 def test_a_search_in_a_list_begins_on_it(number, wrong):
-    rover = Rover(VirtAddr(0x7200), 0x123, number)
+    rover = Rover(VirtAddr(0x7200), at(number)[0], number)
     made = indexed((FREE, FREE, FREE), lists(free_list(0, 2, rover=rover), free_list(1)))
     told = findings("HEAP62", made)
     assert [(finding.subject, finding.address) for finding in told] == [("heap", 0x7200)] * wrong
+    assert [in_text(finding.evidence[0]) for finding in told] == [[*at(1), 32]] * wrong
     made = indexed((FREE, FREE), lists(free_list(0, rover=rover, broken=broken(at(0)[0]))))
     assert (0x7200 in found("HEAP62", made)) is False
 
