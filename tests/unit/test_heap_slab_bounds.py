@@ -222,6 +222,12 @@ def test_an_object_of_another_slab_on_a_list(link, in_green):
     assert (cause == NO_IDEA) != in_green
 
 
+@pytest.mark.parametrize(("offset", "in_green"), [(-1, False), (0, True), (8 * 63 - 1, True), (8 * 63, False)])
+def test_objects_may_begin_and_end_at_odd_addresses(offset, in_green):
+    odd = first_of(1) + 1
+    assert ("green" in cause_of(odd + offset, first=(first_of(0), odd), strides=63)) == in_green
+
+
 def test_a_number_of_an_object_is_below_four_gibi():
     most = (1 << 32) - 1
     for link, in_green in ((most, True), (most + 1, False)):
