@@ -3,12 +3,15 @@
 import shutil
 import struct
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gdbext.checks.finding import Severity, run_rules
+from gdbext.checks.physical.owners import OWNER_RULES, OwnerInputs, applies
 from gdbext.errors import NotMapped
 from gdbext.machine.memory import RamMap
 from gdbext.pmm.owners import read_buffers, read_held
@@ -237,3 +240,24 @@ name = "name"
     assert [buffer.sound for buffer in found.buffers] == [((0x5000, 0x5064),), ((0x7000, 0x7064),), ()]
     wild = read_buffers(described, Bytes(AT, memory.data[:72]), RAM)
     assert (len(wild.buffers), "nothing there" in str(wild.broken)) == (2, True)
+
+
+def test_a_block_of_which_some_frames_are_free_is_a_finding(symbols):
+    told = states(b0_3=None, b8_3=5, b16_2=None)
+    everywhere, plain = (bound(PROFILE + more, symbols) for more in ('order_in = "all"', ""))
+    for in_flux, severity in ((False, Severity.ERROR), (True, Severity.IN_FLUX)):
+        found, memory = records(everywhere, told)
+        inputs = OwnerInputs(replace(found, in_flux=in_flux), (), (), (), RAM, memory)
+        (rule,) = (each for each in OWNER_RULES if each.id == "PMM12")
+        assert applies(rule, inputs)
+        (finding,) = run_rules([rule], inputs).findings
+        assert (finding.address, finding.severity) == (0x100000 + 8 * 4096, severity)
+        assert (" 8 frames" in finding.expected, "0x108000" in finding.expected) == (True, True)
+        assert ([each for each in finding.actual if each.isdigit()], finding.evidence) == (
+            ["7", "1"],
+            ("its record at 0x1040 says: in use, type HEAP, owner 0xabcd, order 3",),
+        )
+    unordered = replace(plain.page_records, order=None)
+    found, memory = records(plain, told)
+    inputs = OwnerInputs(replace(found, described=unordered), (), (), (), RAM, memory)
+    assert [each.id for each in OWNER_RULES if applies(each, inputs)] == ["PMM00"]
