@@ -283,7 +283,7 @@ def test_memory_that_cannot_be_read_is_a_doubt():
     assert search([heap(in_a_row((32, USED)))], roots=[(ROOT, ROOT + 64)]).partly == ()
     found = search([heap(in_a_row((32, USED)))], roots=[((1 << 20) - 64, (1 << 20) + 128)])
     assert [in_text(line)[0] for line in found.partly] == [128]
-    assert found.roots == 64
+    assert found.pointers == 64
 
 
 # --- where pointers may be --------------------------------------------------------------------------------------------
