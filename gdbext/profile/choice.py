@@ -1,4 +1,4 @@
-"""Which profile describes the kernel: the one that a person chose, else the one that is found for it."""
+"""Which profile describes the kernel: the one that the user chose, or else the one that belongs to it."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -10,31 +10,31 @@ from gdbext.profile.toml.load import find_profile, load_profile
 from gdbext.symbols.model import Detail, Symbols
 
 NO_PROFILE = (
-    "no profile describes this kernel: choose one with 'memprofile use FILE', or put gdbext.toml beside its ELF"
+    "no profile describes this kernel: run 'memprofile use FILE', or put gdbext.toml next to the kernel's ELF file"
 )
 
 
 class ProfileChoice:
-    """Remembers a person's choice, and the profile bound last, until the symbols or the file change."""
+    """Keeps the user's choice, and the last bound profile until the symbols or the file change."""
 
     def __init__(self, rules: Collection[str]) -> None:
-        """``rules`` are those that a profile may name."""
+        """``rules`` are the ids that a profile may name."""
         self._rules = rules
         self._chosen: str | None = None
         self._kept: tuple[object, BoundProfile] | None = None
 
     def use(self, path_or_name: str) -> None:
-        """Take this profile from now on. ProfileError when it cannot be read."""
+        """Use this profile from now on. Raises ProfileError when it cannot be read."""
         load_profile(path_or_name, self._rules)
         self._chosen = path_or_name
         self.forget()
 
     def forget(self) -> None:
-        """Bind anew next time: the symbols have changed."""
+        """Bind the profile again next time: the symbols have changed."""
         self._kept = None
 
     def bound(self, symbols: Symbols, elf: Path | None) -> BoundProfile:
-        """The profile, bound to the kernel's symbols; DescriptionError when there is none."""
+        """The profile, bound to the kernel's symbols. Raises DescriptionError when there is none."""
         key = (self._chosen, elf, _stamp(self._chosen))
         if self._kept is None or self._kept[0] != key:
             profile = self._found(symbols, elf)
@@ -52,9 +52,9 @@ class ProfileChoice:
 def _why_none(symbols: Symbols, elf: Path | None) -> str:
     """Why there is no profile, and what to do about it."""
     if elf is None:
-        return "the kernel's symbols are missing: load them with 'file'"
+        return "the kernel's symbols are not loaded: load its ELF file with 'file'"
     if symbols.detail() is Detail.NOTHING:
-        return f"{elf.name} has no symbols: it is stripped; take the file as the linker wrote it"
+        return f"{elf.name} has no symbols: it is stripped; load the unstripped file"
     return NO_PROFILE
 
 

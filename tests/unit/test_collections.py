@@ -595,16 +595,22 @@ MISTAKES = {
     'entries = "top.items"': "either 'entries' and 'count' are needed, or 'head' and 'next'",
     'head = "top.head"': "either 'entries' and 'count' are needed, or 'head' and 'next'",
     'head = "top.head"\nnext = "next"\ncount = 3': "either 'entries' and 'count' are needed, or 'head' and 'next'",
-    'until = "last"': "'until' ends an array: it needs 'entries', and stands in the place of 'count'",
-    'tree = "top.root"\nleft = "left"': "a tree needs 'tree', 'left' and 'right', and none of the keys of arrays",
-    'at = "top.other"\ncount = 3': "'at' is a single element: it does not go together with the keys of arrays",
-    'head = "top.opaque"\nnext = "next"': "'top.opaque' is void *; an array or a pointer to a complete type is wanted",
+    'until = "last"': "'until' ends an array: it needs 'entries', and replaces 'count'",
+    'tree = "top.root"\nleft = "left"': "a tree needs 'tree', 'left' and 'right', without the keys of arrays",
+    'at = "top.other"\ncount = 3': "'at' is a single element: remove the keys of arrays",
+    'head = "top.opaque"\nnext = "next"': (
+        "'top.opaque' is void *; an array or a pointer to a complete type is expected"
+    ),
     'head = "top.opaque"\nnext = "next"\nnode = "struct itme"': "the kernel has no type 'struct itme'",
     'head = "top.head"\nnext = "nexd"': "'nexd', column 1: neither struct item nor the kernel has a 'nexd'",
-    'head = "top.head"\nnext = "next"\nlink_offset = "top.count"': "'top.count' is not a constant",
-    'head = "top.head"\nnext = "next"\nmost = 0': "'most' is 0, which is not from 1 to 4194304",
+    'head = "top.head"\nnext = "next"\nlink_offset = "top.count"': (
+        "'top.count' is not a constant: its value depends on memory"
+    ),
+    'head = "top.head"\nnext = "next"\nmost = 0': "'most' is 0; it must be from 1 to 4194304",
     'entries = "top.items"\ncount = 1\neach = { head = "hed", next = "next" }': "did you mean head",
-    'each = { head = "head", next = "next" }': "'each' is about the elements of a collection, and there is none",
+    'each = { head = "head", next = "next" }': (
+        "'each' needs an outer collection: add 'entries', 'head', 'tree' or 'at'"
+    ),
 }
 
 

@@ -180,7 +180,7 @@ def test_the_lists_of_all_zones_are_one_collection(kernel):
     assert [(part.name, part.order) for part in stat.parts] == [(f"area {n}", n % 3) for n in range(6)]
     holes = LINUX + nested.replace("count = 3", 'count = 3, when = "blocks"') + 'head = "list.next"\n'
     (problem,) = kernel(source, holes).problems
-    assert "a list's place in the array is its order: 'when' would move those behind it" in problem
+    assert "a list's index in the array is its order: remove 'when', which would shift the lists after it" in problem
 
 
 def test_empty_orders_are_not_folded_across_zones(kernel):
@@ -333,7 +333,9 @@ def test_a_node_outside_its_frame_is_not_called_its_frame(kernel):
 def test_records_must_tell_by_themselves_and_the_profile_is_told_so(kernel, key):
     source = "struct frame { uint32_t number; } frames[8]; uint8_t others[8], map[1];"
     reads_more = 'entries = "frames"\ncount = 8\n' + f'{key} = "others[self - frames]"\n'
-    text = "'others[self - frames]' reads more than the record itself, which is too slow for every frame's"
+    text = (
+        "'others[self - frames]' reads memory outside the record, too slow to do for every frame; use only its fields"
+    )
     (problem,) = kernel(source, 'kind = "bitmap"\nbits = "map"\ncount = 8\n[page_records]\n' + reads_more).problems
     assert text in problem
     if key == "free":

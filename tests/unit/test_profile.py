@@ -219,23 +219,23 @@ MISTAKES = {
     replaced("[pmm.main]", "[pnm.main]"): "k.toml:7 (pnm): unknown key 'pnm'; did you mean pmm?",
     replaced(
         'kind = "bitmap"', 'kind = "bitmop"'
-    ): "k.toml:8 (pmm.main.kind): there is no kind 'bitmop'; there are bitmap, bitmaps, list, buddy, tree, records",
-    replaced('kind = "bitmap"\n', ""): "k.toml:7 (pmm.main): 'kind' is missing; it is one of bitmap",
+    ): "k.toml:8 (pmm.main.kind): there is no kind 'bitmop'; the kinds are bitmap, bitmaps, list, buddy, tree, records",
+    replaced('kind = "bitmap"\n', ""): "k.toml:7 (pmm.main): 'kind' is missing; the kinds are bitmap",
     replaced('bits = "bitmap"\n', ""): "k.toml:7 (pmm.main): 'bits' is missing: the bitmap: an array",
     replaced('order = "lsb"', 'order = "left"'): "k.toml:11 (pmm.main.order): 'lsb' or 'msb' is expected, not 'left'",
     replaced("used = 1", "used = 2"): "k.toml:12 (pmm.main.used): 0 or 1 is expected, not 2",
-    replaced("used = 1", "used = true"): "k.toml:12 (pmm.main.used): a number that is not negative is expected",
+    replaced("used = 1", "used = true"): "k.toml:12 (pmm.main.used): an integer of at least 0 is expected",
     replaced('{ used = "', '{ usde = "'): "k.toml:13 (pmm.main.counters.usde): unknown key 'usde'; did you mean used?",
-    replaced('"used_frames"', "1.5"): "k.toml:13 (pmm.main.counters.used): an expression is expected, as text",
+    replaced('"used_frames"', "1.5"): "k.toml:13 (pmm.main.counters.used): an expression is expected, as a string",
     replaced("includes_header = false", 'includes_header = "no"'): (
         "k.toml:21 (heap.kernel.size.includes_header): true or false is expected"
     ),
     replaced("coalesces = true", "coalesces = 1"): "k.toml:23 (heap.kernel.coalesces): true or false is expected",
-    replaced('name = "mykernel"', "name = 3"): "k.toml:2 (kernel.name): text is expected",
+    replaced('name = "mykernel"', "name = 3"): "k.toml:2 (kernel.name): a string is expected",
     replaced('name = "mykernel"\n', ""): "k.toml:1 (kernel): 'name' is missing",
-    replaced("[pmm.main]", "[pmm]"): "k.toml:7 (pmm): these tables have names: [pmm.main]",
-    replaced("used = 1", "used = "): "k.toml:12: not TOML: ",
-    TEN_LINES + "\n[kernel]\n": "k.toml:25: not TOML: ",
+    replaced("[pmm.main]", "[pmm]"): "k.toml:7 (pmm): these tables need names: write [pmm.main]",
+    replaced("used = 1", "used = "): "k.toml:12: invalid TOML: ",
+    TEN_LINES + "\n[kernel]\n": "k.toml:25: invalid TOML: ",
     TEN_LINES + "\n[checks]\nknown = [\n  { id = 'A', reason = 'b' },\n  { id = 'A' },\n]": (
         "k.toml:28 (checks.known[1]): 'reason' is missing"
     ),
@@ -262,23 +262,23 @@ MISFITS = {
         "k.toml:14 (pmm.main.lock): 'pmm_lock.lokced', column 9: struct lock has no member 'lokced'"
     ),
     replaced('"pmm_lock.locked != 0"', '"pmm_lock"'): (
-        "k.toml:14 (pmm.main.lock): 'pmm_lock' is a whole struct lock, not a number; name a member of it"
+        "k.toml:14 (pmm.main.lock): 'pmm_lock' is a whole struct lock, not a number; name one of its members"
     ),
     replaced('next = "next"', 'next = "nxt"'): (
         "k.toml:19 (heap.kernel.next): 'nxt', column 1: neither struct chunk nor the kernel has a 'nxt'"
     ),
     replaced('head = "heap_head"', 'head = "untyped_head"'): (
-        "k.toml:18 (heap.kernel.head): 'untyped_head' is void *; an array or a pointer to a complete type is wanted"
+        "k.toml:18 (heap.kernel.head): 'untyped_head' is void *; an array or a pointer to a complete type is expected"
     ),
     replaced('bits = "bitmap"', 'bits = "low_word"'): (
-        "k.toml:9 (pmm.main.bits): 'low_word' is unsigned int, not an address; put & before it for its own"
+        "k.toml:9 (pmm.main.bits): 'low_word' is unsigned int, not an address; write & before it to take its address"
     ),
-    replaced("used = 1", "frame_size = 1000"): "k.toml:7 (pmm.main): frame_size is 1000, not a power of two",
+    replaced("used = 1", "frame_size = 1000"): "k.toml:7 (pmm.main): frame_size is 1000; it must be a power of two",
     replaced("coalesces = true", 'node = "struct chonk"'): (
         "k.toml:23 (heap.kernel.node): the kernel has no type 'struct chonk'"
     ),
     replaced("coalesces = true", 'header = "bitmap_frames"'): (
-        "k.toml:23 (heap.kernel.header): 'bitmap_frames' is not a constant"
+        "k.toml:23 (heap.kernel.header): 'bitmap_frames' is not a constant: its value depends on memory"
     ),
     replaced('direct_map = "hhdm_offset"', 'direct_map = ["nope", "neither"]'): (
         "k.toml:5 (address.direct_map): 'nope', column 1: the kernel has no symbol 'nope'"
@@ -313,7 +313,7 @@ UNKNOWN_RULES = {
     'off = ["HEAP62", "PMM99"]': "k.toml:25 (checks.off[1]): there is no rule 'PMM99'; did you mean PMM07?",
     "severity = { PMM0l = 'warning' }": "k.toml:25 (checks.severity.PMM0l): there is no rule 'PMM0l'; did you mean PMM",
     'known = [{ id = "zebra", reason = "r" }]': (
-        "k.toml:25 (checks.known[0].id): there is no rule 'zebra'; there are HEAP62, PMM01, PMM04, PMM07"
+        "k.toml:25 (checks.known[0].id): there is no rule 'zebra'; the rules are HEAP62, PMM01, PMM04, PMM07"
     ),
 }
 
@@ -344,7 +344,11 @@ def test_a_chosen_profile_may_name_only_rules_that_are_there(symbols: ElfSymbols
     ("option", "detail", "cause"),
     [
         ("--strip-debug", Detail.NAMES, "the kernel has symbols but no debug information: build it with -g"),
-        ("--strip-all", Detail.NOTHING, "the kernel has no symbols: its file is stripped, or not loaded"),
+        (
+            "--strip-all",
+            Detail.NOTHING,
+            "the kernel has no symbols: its file is stripped or not loaded; load the unstripped file",
+        ),
     ],
 )
 def test_what_is_missing_altogether_is_said_once(elf: Path, tmp_path: Path, option, detail, cause) -> None:

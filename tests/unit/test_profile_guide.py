@@ -179,4 +179,4 @@ def test_a_link_into_a_node_needs_an_address(tmp_path):
     text = examples()["Buddies on lists"][1]
     wrong = text.replace('next = "link.next"', 'next = "order"\nlinks = "index"\nrecords = "pages"')
     (problem,) = session_over(loaded(elf), elf, wrong).problems
-    assert "(pmm.main.link_offset): links of kind index lead to nodes as a whole" in problem
+    assert "(pmm.main.link_offset): links of kind index point to whole nodes" in problem

@@ -111,31 +111,35 @@ def like(name, *lines):
 
 MISTAKES = {
     like("two", 'like = "kernal"'): "k.toml:11 (heap.two.like): there is no [heap.kernal]; did you mean kernel?",
-    like("two", "like = 7"): "k.toml:11 (heap.two.like): the name of another [heap.NAME] is expected, as text",
-    like("two", 'like = "two"'): "k.toml:11 (heap.two.like): it goes round: two is like two",
+    like("two", "like = 7"): "k.toml:11 (heap.two.like): the name of another [heap.NAME] is expected, as a string",
+    like("two", 'like = "two"'): "k.toml:11 (heap.two.like): the tables form a circle: two is like two",
     like("two", 'like = "three"', "[heap.three]", 'like = "two"'): (
-        "k.toml:13 (heap.three.like): it goes round: two is like three is like two"
+        "k.toml:13 (heap.three.like): the tables form a circle: two is like three is like two"
     ),
     like("two", 'like = "kernel"', 'kind = "list"'): "k.toml:6 (heap.two.start): unknown key 'start'",
     like("two", 'kind = "bump"', "start = 0", "current = 0"): "k.toml:10 (heap.two): 'end' is missing",
-    like("two", 'like = "kernel"', "alignment = -1"): "k.toml:12 (heap.two.alignment): a number that is not negative",
+    like("two", 'like = "kernel"', "alignment = -1"): "k.toml:12 (heap.two.alignment): an integer of at least 0",
     like("two", 'like = "kernel"', "instanse = 1"): "k.toml:12 (heap.two.instanse): unknown key 'instanse'; did you",
     like("two", 'like = "kernel"', "instance = 1.5"): "k.toml:12 (heap.two.instance): an expression is expected",
-    like("two", 'like = "kernel"', 'instance = "$.x"'): "k.toml:12 (heap.two.instance): '$.x': '$' stands for the inst",
+    like("two", 'like = "kernel"', 'instance = "$.x"'): (
+        "k.toml:12 (heap.two.instance): '$.x': '$' stands for the table's 'inst"
+    ),
     like("two", 'kind = "bump"', 'start = "$.a"', 'current = "b"', 'end = "c"'): (
-        "k.toml:12 (heap.two.start): '$.a': '$' stands for the instance, and this table does not name one"
+        "k.toml:12 (heap.two.start): '$.a': '$' stands for the table's 'instance', and there is none here"
     ),
     like("two", 'kind = "bump"', 'instance = "i"', "start = 1", "current = 1", "end = 2"): (
-        "k.toml:12 (heap.two.instance): nothing speaks of it"
+        "k.toml:12 (heap.two.instance): it is never used"
     ),
     like("two", 'like = "kernel"', 'parent = ["kernel", "nobody"]'): (
-        "k.toml:12 (heap.two.parent): there is no other [heap.nobody] for it to rest on"
+        "k.toml:12 (heap.two.parent): there is no other [heap.nobody] that could be its parent"
     ),
     like("two", 'like = "kernel"', 'parent = "two"'): (
-        "k.toml:12 (heap.two.parent): there is no other [heap.two] for it to rest on"
+        "k.toml:12 (heap.two.parent): there is no other [heap.two] that could be its parent"
     ),
-    like("two", 'like = "kernel"', "parent = 3"): "k.toml:12 (heap.two.parent): text, or a list of texts, is expected",
-    BASE + '[zones]\nentries = "$"\n': "k.toml:11 (zones.entries): '$': '$' stands for the instance",
+    like("two", 'like = "kernel"', "parent = 3"): (
+        "k.toml:12 (heap.two.parent): a string or a list of strings is expected"
+    ),
+    BASE + '[zones]\nentries = "$"\n': "k.toml:11 (zones.entries): '$': '$' stands for the table's 'instance'",
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
-"""A profile bound to a kernel: every expression compiled against its symbols, or every problem named.
+"""A profile bound to a kernel: every expression is compiled against its symbols, or its problem is listed.
 
-Nothing here reads memory. The bound records are what the readers of managers work from.
+Nothing here reads memory. The readers of managers work from the bound records.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _B = TypeVar("_B")
 
 @dataclass(frozen=True)
 class BoundException:
-    """The exception being handled, while ``when`` is not 0; ``address`` None stands for CR2."""
+    """The exception being handled, while ``when`` is not 0; ``address`` None means CR2."""
 
     where: str
     when: Expression
@@ -64,7 +64,7 @@ class BoundKnown:
 
 @dataclass(frozen=True)
 class BoundProfile:
-    """A profile that fits a kernel, as far as it does: what has a problem is left out and listed in ``problems``."""
+    """The parts of a profile that fit a kernel; parts with a problem are omitted, and listed in ``problems``."""
 
     title: str
     kernel: Kernel
@@ -93,27 +93,27 @@ class BoundProfile:
 
 _ONE_CAUSE = {
     Detail.NAMES: "the kernel has symbols but no debug information: build it with -g",
-    Detail.NOTHING: "the kernel has no symbols: its file is stripped, or not loaded",
+    Detail.NOTHING: "the kernel has no symbols: its file is stripped or not loaded; load the unstripped file",
 }
 
 
 def bind(profile: Profile, symbols: Symbols) -> BoundProfile:
     """Compile all of a profile's expressions against a kernel's symbols. Never raises: problems are in the result.
 
-    When there are no symbols, or no types, nearly every expression has a problem, and all have one cause: then it is
-    told once for each part of the profile that needs them.
+    Without symbols, or without types, nearly every expression has a problem, all for the same reason: it is then
+    reported once for each part of the profile that needs them.
     """
     bound = _Binder(RememberedSymbols(symbols)).profile(profile)
     detail = symbols.detail() if bound.problems else Detail.TYPES
     if detail is Detail.TYPES or (detail is Detail.NAMES and not any("no type" in p.problem for p in bound.problems)):
-        return bound  # casts do without types, so a misspelt name may be all that is wrong
+        return bound  # casts to base types work without debug information, so only a name may be misspelt
     cause = _ONE_CAUSE[detail]
     parts = dict.fromkeys(_part(problem.where) for problem in bound.problems)
     return replace(bound, problems=tuple(ProfileError(part, cause) for part in parts))
 
 
 def _part(where: str) -> str:
-    """The place of a part of a profile, from that of a key in it: without the key, and the line that was the key's.
+    """The location of a part of a profile, from that of a key in it: without the key and its line.
 
     ``k.toml:9 (pmm.main.bits)`` is in ``k.toml (pmm.main)``, ``k.toml:5 (address.direct_map)`` in ``k.toml (address)``.
     """
@@ -123,11 +123,11 @@ def _part(where: str) -> str:
 
 
 _OWN: Mapping[str, Callable[[Binder, Any], Any]] = {"dma": bind_buffers, "held": bind_held}
-"""The families of tables that say more than what is said of the elements of a collection."""
+"""The families of tables with more to bind than the elements of a collection."""
 
 
 class _Binder(Binder):
-    """Binds the parts of a profile one by one; a part that has a problem is left out."""
+    """Binds the parts of a profile one by one; a part with a problem is omitted."""
 
     def profile(self, profile: Profile) -> BoundProfile:
         address = profile.address
@@ -144,24 +144,24 @@ class _Binder(Binder):
             pmm=self._all(profile.pmm, partial(bind_pmm, self)),
             heap=self._all(profile.heap, partial(bind_heap, self)),
             checks=profile.checks,
-            # One whose address does not fit is dropped: without an address it would excuse its rule everywhere.
+            # An entry whose address does not compile is dropped: without it the entry would excuse its rule everywhere.
             known=self._all(profile.checks.known, self._known),
             problems=tuple(self.problems),
         )
 
     def _named(self, family: str, described: tuple[Any, ...]) -> Any:
-        """The tables of one family that are about something in this build of the kernel."""
+        """The tables of one family that apply to this build of the kernel."""
         bound_by = _OWN.get(family)
         make = partial(self._elements, NAMED[family]) if bound_by is None else partial(bound_by, self)
         return self._all(detected(self, *described), make)
 
     def _all(self, descriptions: tuple[_D, ...], make: Callable[[_D], _B]) -> tuple[_B, ...]:
-        """What ``make`` makes of each description; those that have a problem are left out."""
+        """The result of ``make`` for each description; descriptions with a problem are omitted."""
         made = [self._sound(description, make) for description in descriptions]
         return tuple(bound for bound in made if bound is not None)
 
     def _sound(self, described: _D | None, make: Callable[[_D], _B]) -> _B | None:
-        """What ``make`` makes of a description; None when there is none, or when it has a problem."""
+        """The result of ``make`` for a description; None when there is none, or when it has a problem."""
         if described is None:
             return None
         before = len(self.problems)
@@ -169,7 +169,7 @@ class _Binder(Binder):
         return made if len(self.problems) == before else None
 
     def _elements(self, table: Table, described: Any) -> Any:
-        """A table that is about the elements of a collection, and says no more."""
+        """A table that is only about the elements of a collection."""
         return bind_elements(self, described, table.keys, type(described))
 
     def _known(self, described: Known) -> BoundKnown:

@@ -36,7 +36,7 @@ _H = TypeVar("_H", bound=ChunkHeap[Expression])
 def bind_chunks(
     binder: Binder, described: ListHeap[Source] | AdjacentHeap[Source] | BumpHeap[Source]
 ) -> ListHeap[Expression] | AdjacentHeap[Expression] | BumpHeap[Expression]:
-    """A heap whose chunks have headers, or that knows of none."""
+    """A heap whose chunks have headers, or a bump heap."""
     match described:
         case ListHeap():
             return _list(binder, described)
@@ -60,7 +60,7 @@ def _tiled(binder: Binder, described: AdjacentHeap[Source]) -> AdjacentHeap[Expr
     node = binder.type_named(described.node) if isinstance(described.node, Source) else VOID
     made = _chunks(binder, described, CHUNKS, node, AdjacentHeap[Expression])
     if not described.segments:
-        binder.problem(described.where, "'segments' is empty: there is nowhere to begin")
+        binder.problem(described.where, "'segments' is empty: add the addresses that the chunks fill")
     if described.watermark is not None:
         made = replace(made, watermark=binder.bound(described.watermark, BUMP.keys[:3], Watermark[Expression]))
     if described.footer is None:
@@ -84,20 +84,19 @@ def bound_segments(binder: Binder, described: tuple[Segments[Source], ...]) -> t
 
 
 def bound_node(binder: Binder, written: Source | Type | None, source: Source, pointer: Expression) -> Type:
-    """The type of a header: the one that is named, or what a pointer points to."""
+    """The type of a header: the named type, or what a pointer points to."""
     return binder.type_named(written) if isinstance(written, Source) else binder.element(source, pointer)
 
 
 def _chunks(binder: Binder, described: ChunkHeap[Source], table: Table, node: Type, kind: type[_H]) -> _H:
-    """What all heaps of chunks have in common, and the kind's own expressions."""
+    """The keys that all heaps of chunks have in common, and the kind's own expressions."""
     size = described.size
     if described.alignment < 1 or size.unit < 1:
-        binder.problem(described.where, "'alignment' and 'size.unit' are at least 1")
+        binder.problem(described.where, "'alignment' and 'size.unit' must be at least 1")
     if described.free is None and not described.bins and described.tree is None:
-        problem = (
-            "nothing tells which chunks are free: there is no 'free', and no 'bins' or 'tree' that would hold them"
+        binder.problem(
+            described.where, "which chunks are free is unknown: add 'free', or the 'bins' or 'tree' that hold them"
         )
-        binder.problem(described.where, problem)
     made = binder.bound(described, table.keys, kind, node)
     return replace(
         made,
@@ -137,19 +136,19 @@ def _tree(binder: Binder, described: Tree[Source], table: Table) -> Tree[Express
 
 
 def bound_magic(binder: Binder, described: Magic[Source] | None, node: Type) -> Magic[Expression] | None:
-    """What headers are known by, against their type."""
+    """The magic value of headers, bound against their type."""
     if described is None:
         return None
     return Magic(binder.about(described.expr, node), binder.about(described.equals, node))
 
 
 def bound_poison(binder: Binder, described: Poison[Source] | None, table: Table) -> Poison[Expression] | None:
-    """What free payloads are filled with."""
+    """The byte that free payloads are filled with."""
     return None if described is None else binder.bound(described, keys_of(table, "poison"), Poison[Expression])
 
 
 def bound_redzone(binder: Binder, described: Redzone[Source] | None, table: Table) -> Redzone[Expression] | None:
-    """A redzone, against the type that it is about."""
+    """A redzone, bound against the type that it is about."""
     if described is None:
         return None
     node = binder.type_named(described.node) if isinstance(described.node, Source) else BASE_TYPES["unsigned char"]
@@ -159,7 +158,7 @@ def bound_redzone(binder: Binder, described: Redzone[Source] | None, table: Tabl
 def bound_caller(
     binder: Binder, described: Caller[Source] | None, table: Table, header: Type
 ) -> Caller[Expression] | None:
-    """Who asked for a chunk, against the type that it is about."""
+    """The caller that allocated a chunk, bound against the type that it is about."""
     if described is None:
         return None
     node = binder.type_named(described.node) if isinstance(described.node, Source) else header

@@ -1,4 +1,4 @@
-"""Collections, bound to a kernel: which shape was written, what their elements are, and every expression compiled."""
+"""Collections, bound to a kernel: their shape, the type of their elements, and every expression compiled."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def bind_collection(
     *,
     or_none: bool = False,
 ) -> Collection[Expression]:
-    """A collection within an element of type ``within``, if it is in one; ``or_none``: it need not be one at all.
+    """A collection within an element of type ``within``, if any; with ``or_none`` its keys may all be absent.
 
-    ``outer`` is the type of what ``outer`` points to in what is said of its elements. ``element`` is `VOID` where the
-    type cannot be told, which is a problem with the binder, and None where it is none.
+    ``outer`` is the type that ``outer`` points to in expressions about its elements. ``element`` is `VOID` where the
+    type is unknown, which the binder has as a problem, and None where there is no collection.
     """
     written = tuple(name for name in _TELLING if getattr(described, name) is not None)
     if not 0 < described.most <= LARGEST:
-        binder.problem(described.where, f"'most' is {described.most}, which is not from 1 to {LARGEST}")
+        binder.problem(described.where, f"'most' is {described.most}; it must be from 1 to {LARGEST}")
     if written not in _SHAPES and (written or not or_none):
         binder.problem(described.where, _wrong(written))
     element = None if described.start is None else _element(binder, described, described.start, within)
@@ -56,7 +56,9 @@ def bind_collection(
         made["link_offset"] = binder.expression(described.link_offset)
     if described.each is not None:
         if element is None:
-            binder.problem(described.each.where, "'each' is about the elements of a collection, and there is none")
+            binder.problem(
+                described.each.where, "'each' needs an outer collection: add 'entries', 'head', 'tree' or 'at'"
+            )
         made["each"] = bind_collection(binder, described.each, element, around(element, outer))
     return cast(Collection[Expression], replace(described, node=None, **made))
 
@@ -64,9 +66,7 @@ def bind_collection(
 def bind_elements(binder: Binder, described: Any, keys: Sequence[Key], kind: type[_B]) -> _B:
     """A record about the elements of a collection, of type ``kind``, with all expressions compiled.
 
-    Tables in it are still to be bound by whoever asks.
-
-    Its keys are ``keys``, among them those of the collection.
+    Its keys are ``keys``, including those of the collection. The caller still has to bind the tables in it.
     """
     (key,) = (key for key in keys if key.form is Form.COLLECTION)
     bound = bind_collection(binder, getattr(described, key.name), or_none=not key.required)
@@ -76,7 +76,7 @@ def bind_elements(binder: Binder, described: Any, keys: Sequence[Key], kind: typ
 
 
 def context(bound: Collection[Expression]) -> tuple[Type | None, Type | None]:
-    """What is said of its elements is about this type; and the one of what they are nested in, if anything."""
+    """The type that expressions about its elements refer to, and the type that the elements are nested in, if any."""
     outer = None
     while bound.each is not None:
         outer, bound = around(bound.element, outer), bound.each
@@ -84,24 +84,24 @@ def context(bound: Collection[Expression]) -> tuple[Type | None, Type | None]:
 
 
 def around(element: Type | None, outer: Type | None) -> Type | None:
-    """What the elements in an element are in: that element, or if it is a mere pointer what this is in itself."""
+    """What the inner elements are nested in: the outer element or, if it is only a pointer, what that is nested in."""
     looked_through = element is not None and element.kind is Kind.POINTER and outer is not None
     return outer if looked_through else element
 
 
 def _element(binder: Binder, described: Collection[Source], start: Source, within: Type | None) -> Type:
-    """The type of an element: the one that is named, or what leads to it points to."""
+    """The type of an element: the named type, or what the array or first link points to."""
     if isinstance(described.node, Source):
         return binder.type_named(described.node)
     return binder.element(start, binder.in_context(start, within))
 
 
 def _wrong(written: tuple[str, ...]) -> str:
-    """What is wrong with keys that together are no shape of a collection."""
+    """Why these keys together do not describe a collection."""
     if any(name in written for name in ("tree", "left", "right")):
-        return "a tree needs 'tree', 'left' and 'right', and none of the keys of arrays and lists"
+        return "a tree needs 'tree', 'left' and 'right', without the keys of arrays and lists"
     if "at" in written:
-        return "'at' is a single element: it does not go together with the keys of arrays and lists"
+        return "'at' is a single element: remove the keys of arrays, lists and trees"
     if "until" in written:
-        return "'until' ends an array: it needs 'entries', and stands in the place of 'count'"
+        return "'until' ends an array: it needs 'entries', and replaces 'count'"
     return "either 'entries' and 'count' are needed, or 'head' and 'next'"

@@ -1,4 +1,4 @@
-"""One door to binding: any heap of a profile, as the same record with every expression compiled."""
+"""Binds any heap of a profile: the same record, with every expression compiled."""
 
 from gdbext.profile.binding.binder import Binder
 from gdbext.profile.binding.chunks import bind_chunks
@@ -11,7 +11,7 @@ BoundHeap = HeapKind[Expression]
 
 
 def bind_heap(binder: Binder, described: HeapSource) -> BoundHeap:
-    """One heap. What has a problem is a stand-in, and the problem is with the binder."""
+    """One heap. An expression with a problem is a stand-in, and the binder has the problem."""
     match described:
         case PageRunsHeap():
             return bind_page_runs(binder, described)

@@ -1,4 +1,4 @@
-"""What a profile says about who has frames, bound to a kernel: the same records, with every expression compiled."""
+"""What a profile says about owners of frames, bound to a kernel: the same records, with every expression compiled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _D = TypeVar("_D", PageRecords[Source], Buffers[Source], Held[Source], PointerRa
 
 
 def detected(binder: Binder, *described: _D | None) -> tuple[_D, ...]:
-    """The descriptions of what this build of the kernel has, as far as the symbols tell."""
+    """The descriptions whose ``detect`` symbols this build of the kernel has."""
     return tuple(one for one in described if one and all(map(binder.symbols.find_symbol, one.detect)))
 
 
@@ -31,7 +31,7 @@ def bind_page_records(binder: Binder, described: PageRecords[Source]) -> PageRec
 
 
 def bind_buffers(binder: Binder, described: Buffers[Source]) -> Buffers[Expression]:
-    """Buffers of devices: records that are not live do not count."""
+    """Buffers of devices; records that are not live are ignored."""
     live = replace(described.collection, when=described.live)
     return bind_elements(binder, replace(described, collection=live), BUFFERS.keys, Buffers[Expression])
 

@@ -42,7 +42,7 @@ _M = TypeVar("_M", bound=PhysicalManager[Source])
 
 
 def bind_pmm(binder: Binder, described: PmmSource) -> BoundPmm:
-    """One manager. What has a problem is a stand-in, and the problem is with the binder."""
+    """One manager. An expression with a problem is a stand-in, and the binder has the problem."""
     match described:
         case Bitmap():
             return _bitmap(binder, described)
@@ -64,7 +64,7 @@ def bind_pmm(binder: Binder, described: PmmSource) -> BoundPmm:
 
 
 def _common(binder: Binder, described: _M, table: Table, node: Type | None = None) -> _M:
-    """What every kind has, and the kind's own expressions."""
+    """The keys that every kind has, and the kind's own expressions."""
     binder.frame_size(described.where, described.frame_size)
     made = binder.record(described, table.keys, node)
     return replace(made, counters=cast(Any, binder.counters(described.counters)))
@@ -116,7 +116,10 @@ def _buddy(binder: Binder, described: Buddy[Source]) -> Buddy[Expression]:
     made = cast(Buddy[Expression], _linked(binder, described, BUDDY))
     for lists in (written.collection.innermost for written in described.lists):
         if lists.when is not None:
-            binder.problem(lists.where, "a list's place in the array is its order: 'when' would move those behind it")
+            binder.problem(
+                lists.where,
+                "a list's index in the array is its order: remove 'when', which would shift the lists after it",
+            )
     if described.pairs is None or not made.lists:
         return made
     pairs = binder.record(described.pairs, _keys_of(BUDDY, "pairs"), context(made.lists[0].collection)[0])
@@ -127,11 +130,12 @@ def _linked(binder: Binder, described: LinkedFrames[Source], table: Table) -> Li
     """What lists of frames and buddies have in common."""
     lists = tuple(_list(binder, written, _keys_of(table, "lists")) for written in described.lists)
     if not lists:
-        binder.problem(described.where, "'lists' is empty: there is nowhere to begin")
+        binder.problem(described.where, "'lists' is empty: add at least one list")
     if (described.links == "index") != (described.records is not None):
-        binder.problem(described.where, "links = \"index\" and 'records' go together")
+        binder.problem(described.where, "links = \"index\" and 'records' need each other")
     if binder.constant(described.link_offset) and described.links not in ("virtual", "physical"):
-        binder.problem(described.link_offset.where, f"links of kind {described.links} lead to nodes as a whole")
+        why = f"links of kind {described.links} point to whole nodes: remove 'link_offset'"
+        binder.problem(described.link_offset.where, why)
     node = _node_type(binder, described, lists[0]) if lists else VOID
     element = context(lists[0].collection)[0] if lists else None
     end = binder.about(described.end, element) if element else binder.expression(described.end)
@@ -148,7 +152,7 @@ def _list(binder: Binder, written: Lists[Source], keys: tuple[Key, ...]) -> List
 
 
 def _node_type(binder: Binder, described: LinkedFrames[Source], first: Lists[Expression]) -> Type:
-    """The type of a node: the one that is named, or what the records or the links point to."""
+    """The type of a node: the named type, or what the records or the links point to."""
     if isinstance(described.node, Source):
         return binder.type_named(described.node)
     if described.records is not None:

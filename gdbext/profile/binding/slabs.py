@@ -95,18 +95,20 @@ def bind_slab(binder: Binder, described: SlabHeap[Source]) -> SlabHeap[Expressio
 
 
 def _insist_on_shape(binder: Binder, described: SlabHeap[Source]) -> None:
-    """What must be said in one of two places, or in one of three ways."""
+    """Require the keys that may be in one of two tables, and exactly one of three ways to say what is free."""
     caches, where = described.caches, described.where
     for name in ("stride", "capacity"):
         if getattr(described, name) is None and getattr(caches, name) is None:
-            binder.problem(where, f"'{name}' is missing: it is said of a cache or of a slab")
+            binder.problem(
+                where, f"'{name}' is missing: add it to 'caches', or next to 'caches' if slabs of a cache differ"
+            )
     ways = [way for way in (described.numbers, described.links, described.bits) if way is not None]
     if len(ways) != 1:
-        binder.problem(where, "which objects are free is told by one of 'numbers', 'links' and 'bits'")
+        binder.problem(where, "which objects are free is unknown: give exactly one of 'numbers', 'links' and 'bits'")
     if caches.lists and described.next is None:
         binder.problem(where, "'next' is missing: the lists of slabs cannot be followed")
     if not caches.lists and described.runs is None:
-        binder.problem(where, "slabs are found by 'caches.lists' or by 'runs', and neither is there")
+        binder.problem(where, "where slabs are is unknown: add 'caches.lists' or 'runs'")
 
 
 def _caches(binder: Binder, described: Caches[Source]) -> Caches[Expression]:

@@ -1,1 +1,1 @@
-"""From a TOML file to what it says: values checked against the language, each mistake with its line."""
+"""Reading a profile's TOML file: values are checked against the language, and each error names its line."""

@@ -1,4 +1,4 @@
-"""Tables that are like others: what one does not say itself it takes over; and the instance that it speaks of."""
+"""Tables that are ``like`` others and inherit the keys that they lack; and the ``instance`` that a table describes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Tables = Mapping[str, dict[str, Any]]
 Complain = Callable[[Path, str], ProfileError]
 
 _PLACEHOLDER = re.compile(r"'[^'\n]+'|(?<![\w$])\$(?![\w$])")
-"""A ``$`` by itself; or a quoted name, in which it is a sign like any other."""
+"""A ``$`` by itself; or a quoted name, in which ``$`` is an ordinary character."""
 _POSTFIX = re.compile(r"[\w.:\[\]]+")
-"""What needs no parentheses around it to be followed by a member's name."""
+"""An expression that a member's name can follow without parentheses around it."""
 
 
 def completed(family: str, name: str, tables: Tables, complain: Complain) -> tuple[dict[str, Any], dict[str, str]]:
-    """A table with what it takes over from those that it is like, nearest first; and which table each key is from."""
+    """A table with the keys that it inherits, those of the nearest table first; and the table that each key is from."""
     made: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for ancestor in _line(family, name, tables, complain):
@@ -33,25 +33,25 @@ def completed(family: str, name: str, tables: Tables, complain: Complain) -> tup
 
 
 def _line(family: str, name: str, tables: Tables, complain: Complain) -> Iterator[str]:
-    """A table, the one that it is like, the one that this is like, and so on."""
+    """A table, the table that it is like, the table that this is like, and so on."""
     seen = [name]
     yield name
     while "like" in tables[seen[-1]]:
         place, other = (family, seen[-1], "like"), tables[seen[-1]]["like"]
         if not isinstance(other, str):
-            raise complain(place, f"the name of another [{family}.NAME] is expected, as text")
+            raise complain(place, f"the name of another [{family}.NAME] is expected, as a string")
         if other not in tables:
             near = nearest_names(other, tables)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(tables)}"
+            hint = f"did you mean {near[0]}?" if near else f"the tables are {', '.join(tables)}"
             raise complain(place, f"there is no [{family}.{other}]; {hint}")
         if other in seen:
-            raise complain(place, f"it goes round: {' is like '.join([*seen, other])}")
+            raise complain(place, f"the tables form a circle: {' is like '.join([*seen, other])}")
         seen.append(other)
         yield other
 
 
 def lines_of(lines: Mapping[Path, int], family: str, name: str, origin: Mapping[str, str]) -> dict[Path, int]:
-    """The lines of what a table takes over, as if it were written there: a mistake is where it was written."""
+    """The lines of the keys that a table inherits, under its own name: an error names the line that has the mistake."""
     taken: dict[Path, Path] = {
         (family, source, key): (family, name, key) for key, source in origin.items() if source != name
     }
@@ -60,13 +60,13 @@ def lines_of(lines: Mapping[Path, int], family: str, name: str, origin: Mapping[
 
 @dataclass
 class Instance:
-    """What ``$`` stands for in one table; ``source`` is None where the table does not say. ``used``: it occurs."""
+    """What ``$`` stands for in one table; ``source`` is None without an ``instance``. ``used``: a ``$`` occurs."""
 
     source: Source | None
     used: bool = field(default=False)
 
     def fill(self, text: str) -> tuple[str, ...] | None:
-        """An expression with the instance in the place of each ``$``; None when there is no instance to put there."""
+        """An expression with each ``$`` replaced by the instance; None if it has a ``$`` and the table no instance."""
         if not any(found[0] == "$" for found in _PLACEHOLDER.finditer(text)):
             return (text,)
         if self.source is None:

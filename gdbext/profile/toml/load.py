@@ -1,4 +1,4 @@
-"""From a TOML file to a profile: the form of every value is checked against the schema, and each error has its line."""
+"""From a TOML file to a profile: the form of every value is checked against the schema; each error names its line."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from gdbext.symbols.model import Symbols, nearest_names
 _T = TypeVar("_T", int, str)
 
 _PROFILE_NAMES = ("gdbext.toml",)
-"""What a profile beside a kernel's ELF file may be called, besides the file's own stem with ``.toml``."""
+"""Names of a profile next to a kernel's ELF file, besides the ELF file's own stem with ``.toml``."""
 
 
 def load_profile(path_or_name: str | Path, rules: Collection[str] | None = None) -> Profile:
     """A profile from a file, or a built-in one by its name (``reference``).
 
-    ``rules`` are those that its [checks] may name, None for any. Raises ProfileError with the line of the first
+    ``rules`` are the ids that its [checks] may name, None for any. Raises ProfileError with the line of the first
     mistake, or when there is no such profile.
     """
     path = Path(path_or_name)
@@ -43,7 +43,7 @@ def load_profile(path_or_name: str | Path, rules: Collection[str] | None = None)
     except OSError as error:
         raise ProfileError(str(path), f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ProfileError(str(path), "is not text in UTF-8") from error
+        raise ProfileError(str(path), "is not UTF-8 text") from error
 
 
 def built_in_profiles() -> tuple[str, ...]:
@@ -53,10 +53,10 @@ def built_in_profiles() -> tuple[str, ...]:
 
 
 def find_profile(elf_path: str | Path | None, symbols: Symbols, rules: Collection[str] | None = None) -> Profile | None:
-    """The profile that belongs to a kernel, when nobody has named one.
+    """The profile that belongs to a kernel, when the user has named none.
 
-    It is ``gdbext.toml`` or ``STEM.toml`` beside the ELF file, else the first built-in profile whose ``detect``
-    symbols the kernel has; None when there is neither. Raises ProfileError when the file beside it is wrong.
+    It is ``gdbext.toml`` or ``STEM.toml`` next to the ELF file, else the first built-in profile whose ``detect``
+    symbols the kernel has; None when there is neither. Raises ProfileError when the file next to it is wrong.
     ``rules`` as in `load_profile`.
     """
     if elf_path is not None:
@@ -88,11 +88,11 @@ def _syntax_error(title: str, text: str, error: tomllib.TOMLDecodeError) -> Prof
     found = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", str(error))
     line = (found and found.group(1)) or str(text.count("\n") + 1)
     problem = str(error)[: found.start()] if found else str(error)
-    return ProfileError(f"{title}:{line}", f"not TOML: {problem[:1].lower()}{problem[1:]}")
+    return ProfileError(f"{title}:{line}", f"invalid TOML: {problem[:1].lower()}{problem[1:]}")
 
 
 class _Reader:
-    """Reads one document; every method takes the value together with its place."""
+    """Reads one document; every method takes a value together with its path in the document."""
 
     def __init__(self, title: str, lines: Mapping[positions.Path, int], rules: Collection[str] | None) -> None:
         self._title = title
@@ -141,7 +141,7 @@ class _Reader:
 
     def _unknown(self, name: str, place: positions.Path, known: list[str]) -> ProfileError:
         near = nearest_names(name, known)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        hint = f"did you mean {near[0]}?" if near else f"the keys here are {', '.join(known)}"
         return self._error(place, f"unknown key '{name}'; {hint}")
 
     def _single(self, name: str, raw: Any) -> Any:
@@ -158,12 +158,14 @@ class _Reader:
         managers = tuple(self._manager(family, name, tables) for name in tables)
         for name, parent in ((found.name, parent) for found in managers for parent in getattr(found, "parent", ())):
             if parent not in tables or parent == name:
-                raise self._error((family, name, "parent"), f"there is no other [{family}.{parent}] for it to rest on")
+                raise self._error(
+                    (family, name, "parent"), f"there is no other [{family}.{parent}] that could be its parent"
+                )
         return managers
 
     def _tables_in(self, family: str, raw: Any) -> Iterable[tuple[str, dict[str, Any]]]:
         if not isinstance(raw, dict) or not all(isinstance(table, dict) for table in raw.values()):
-            raise self._error((family,), f"these tables have names: [{family}.main]")
+            raise self._error((family,), f"these tables need names: write [{family}.main], for example")
         return raw.items()
 
     def _manager(self, family: str, name: str, tables: dict[str, dict[str, Any]]) -> Any:
@@ -173,19 +175,19 @@ class _Reader:
         self._lines |= lines_of(self._lines, family, name, origin)
         kind = raw.pop("kind", None)
         if kind is None:
-            raise self._error(place, f"'kind' is missing; it is one of {', '.join(kinds)}")
+            raise self._error(place, f"'kind' is missing; the kinds are {', '.join(kinds)}")
         if not isinstance(kind, str) or kind not in kinds:
-            raise self._error((*place, "kind"), f"there is no kind {kind!r}; there are {', '.join(kinds)}")
+            raise self._error((*place, "kind"), f"there is no kind {kind!r}; the kinds are {', '.join(kinds)}")
         return self._of_instance(kinds[kind], raw, place)
 
     def _of_instance(self, table: Table, raw: dict[str, Any], place: tuple[str, str]) -> Any:
-        """A manager's record; while it is read, ``$`` stands for its instance."""
+        """A manager's record; while it is read, ``$`` stands for the table's instance."""
         here = (*place, schema.INSTANCE.name)
         written = raw.pop(schema.INSTANCE.name, None)
         self._instance = Instance(None if written is None else self._expression(schema.INSTANCE, written, here))
         made = self._record(table, raw, place, {"name": place[1]})
         if written is not None and not self._instance.used:
-            raise self._error(here, "nothing speaks of it: '$' is in no expression of this table")
+            raise self._error(here, "it is never used: no expression of this table contains '$'")
         self._instance = Instance(None)
         return made
 
@@ -200,7 +202,7 @@ class _Reader:
         """The value of each key, the default where it is not given."""
         names = [name for key in keys for name in key.names]
         if not isinstance(raw, dict):
-            raise self._error(place, f"a table is expected: {', '.join(names)}")
+            raise self._error(place, f"a table is expected, with the keys {', '.join(names)}")
         for name in raw:
             if name not in names:
                 raise self._unknown(name, (*place, name), [*names, *also])
@@ -219,18 +221,20 @@ class _Reader:
         return key.default
 
     def _expression(self, key: Key, raw: Any, place: positions.Path) -> Source:
-        """Text or a number; a list of them is alternatives."""
+        """A string or a number; a list of them gives alternatives."""
         items = raw if isinstance(raw, list) else [raw]
         if not items or not all(isinstance(item, str | int) and not isinstance(item, bool) for item in items):
-            raise self._error(place, f"{'a type' if key.form is Form.TYPE else 'an expression'} is expected, as text")
+            raise self._error(
+                place, f"{'a type' if key.form is Form.TYPE else 'an expression'} is expected, as a string"
+            )
         texts = (item if isinstance(item, str) else _number_text(item) for item in items)
         return Source(tuple(filled for text in texts for filled in self._filled(text, place)), self._where(place))
 
     def _filled(self, text: str, place: positions.Path) -> tuple[str, ...]:
-        """An expression with the instance in the place of ``$``."""
+        """An expression with each ``$`` replaced by the instance."""
         filled = self._instance.fill(text)
         if filled is None:
-            raise self._error(place, f"'{text}': '$' stands for the instance, and this table does not name one")
+            raise self._error(place, f"'{text}': '$' stands for the table's 'instance', and there is none here")
         return filled
 
     def _expressions(self, key: Key, raw: Any, place: positions.Path) -> tuple[Source, ...]:
@@ -239,7 +243,7 @@ class _Reader:
 
     def _integer(self, key: Key, raw: Any, place: positions.Path) -> int:
         if not isinstance(raw, int) or isinstance(raw, bool) or raw < 0:
-            raise self._error(place, "a number that is not negative is expected")
+            raise self._error(place, "an integer of at least 0 is expected")
         return self._chosen(key, raw, place)
 
     def _boolean(self, key: Key, raw: Any, place: positions.Path) -> bool:
@@ -249,7 +253,7 @@ class _Reader:
 
     def _text(self, key: Key, raw: Any, place: positions.Path) -> str:
         if not isinstance(raw, str):
-            raise self._error(place, "text is expected" if not key.choices else f"{_listed(key)} is expected")
+            raise self._error(place, "a string is expected" if not key.choices else f"{_listed(key)} is expected")
         return self._chosen(key, raw, place)
 
     def _chosen(self, key: Key, raw: _T, place: positions.Path) -> _T:
@@ -258,17 +262,17 @@ class _Reader:
         return raw
 
     def _texts(self, key: Key, raw: Any, place: positions.Path) -> tuple[str, ...]:
-        """A list of texts; one alone stands for a list of one."""
+        """A list of strings; a single string counts as a list of one."""
         raw = [raw] if isinstance(raw, str) else raw
         if not isinstance(raw, list) or not all(isinstance(item, str) for item in raw):
-            raise self._error(place, "a list of texts is expected")
+            raise self._error(place, "a list of strings is expected")
         return tuple(raw)
 
     def _names(self, key: Key, raw: Any, place: positions.Path) -> tuple[str, ...]:
         if isinstance(raw, str):
             return (raw,)
         if not isinstance(raw, list):
-            raise self._error(place, "text, or a list of texts, is expected")
+            raise self._error(place, "a string or a list of strings is expected")
         return self._texts(key, raw, place)
 
     def _table(self, key: Key, raw: Any, place: positions.Path) -> Any:
@@ -293,11 +297,11 @@ class _Reader:
         return collections.Collection(**self._values(key.keys, raw, place), where=self._where(place))
 
     def _rule(self, key: Key, raw: Any, place: positions.Path) -> str:
-        """A rule's id: a misspelt one would silently leave out the wrong thing, so it must be known."""
+        """A rule's id, which must exist: a misspelt id would have no effect, or a wrong one, without a message."""
         rule = self._text(key, raw, place)
         if self._rules is not None and rule not in self._rules:
             near = nearest_names(rule, self._rules)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(self._rules)}"
+            hint = f"did you mean {near[0]}?" if near else f"the rules are {', '.join(self._rules)}"
             raise self._error(place, f"there is no rule '{rule}'; {hint}")
         return rule
 
@@ -307,7 +311,7 @@ class _Reader:
     def _severities(self, key: Key, raw: Any, place: positions.Path) -> dict[str, str]:
         if not isinstance(raw, dict):
             raise self._error(place, "a table is expected")
-        # The key's choices are those of the values.
+        # The key's choices apply to the values.
         no_choices = replace(key, choices=())
         return {
             self._rule(no_choices, name, (*place, name)): self._text(key, value, (*place, name))
@@ -316,7 +320,7 @@ class _Reader:
 
 
 def _number_text(value: int) -> str:
-    """A number as an expression; large ones in hexadecimal, which messages about addresses need."""
+    """A number as an expression; in hexadecimal when it is large, as messages about addresses need."""
     return str(value) if abs(value) < 1 << 20 else f"{value:#x}"
 
 

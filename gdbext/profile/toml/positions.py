@@ -1,7 +1,7 @@
-"""On which line each key of a TOML file stands, so that an error can point at it.
+"""The line of each key of a TOML file, so that an error can name it.
 
 The standard library's reader has no positions. This scanner runs over text which that reader has accepted, so it
-only has to tell keys, strings, comments and brackets apart.
+only has to distinguish keys, strings, comments and brackets.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 Path = tuple[str | int, ...]
-"""A place in the document: names of keys, and indexes into arrays."""
+"""A path in the document: names of keys, and indexes into arrays."""
 
 _SPACE = re.compile(r"(?:[ \t\r]|#[^\n]*)*")
 _SPACE_AND_LINES = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")

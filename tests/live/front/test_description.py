@@ -123,7 +123,7 @@ def test_what_is_missing_is_said(kernel, gcc_kernel, tmp_path):
     subprocess.run(["objcopy", "--strip-debug", other], check=True)
     assert "no profile describes this kernel" in opened("--elf", other, "--", "memprofile check", expect=1).stderr
     assert "no profile describes this kernel" in in_gdb(other, "memprofile check")
-    assert "symbols are missing: load them with 'file'" in in_gdb(None, "memprofile check")
+    assert "symbols are not loaded: load its ELF file with 'file'" in in_gdb(None, "memprofile check")
     assert "give a DUMP too" in opened("--elf", gcc_kernel, "--", "pmmstat", expect=1).stderr
     assert "--elf KERNEL" in opened("--", "memprofile check", expect=2).stderr
     assert "give a kernel's ELF file with --elf" in opened(gcc_kernel, "--", "memprofile check", expect=2).stderr
