@@ -53,14 +53,14 @@ CONTENTS: dict[str, tuple[str, Any, Any]] = {
         zones,
         [("low", 0, 0x1000000), ("normal", 0x1000000, 0x2000000)],
     ),
-    "An array that ends with a mark": (
+    "An array with an end marker": (
         "struct range map[] = { { 0x1000, 0x8000, 1 }, { 0x9000, 0x1000, 2 }, { 0x100000, 0x200000, 1 }, { 5, 0, 1 } };"
         "struct range *memory_map = map;",
         usable,
         [(0x1000, 0x9000), (0x100000, 0x300000)],
     ),
     "A linked list": (f"{LIST} struct buffer *buffers = &first;", buffers, THREE),
-    "A list through members": (
+    "A list linked through members": (
         "extern struct list_head buffers; extern struct buffer second;"
         "struct buffer first = { 0x301000, 100, { &second.all, &buffers } };"
         "struct buffer second = { 0x302000, 200, { &buffers, &first.all } };"
@@ -103,8 +103,8 @@ CONTENTS: dict[str, tuple[str, Any, Any]] = {
     "A list of arrays": (
         'char low[64] __attribute__((aligned(16))) = "\\x21", mid[32] __attribute__((aligned(16))) = "\\x20",'
         'high[48] __attribute__((aligned(16))) = "\\x30";'
-        "struct arena later = { 0, 1, { { high, 48 } } }, first = { &later, 2, { { low, 32 }, { mid, 32 } } };"
-        "struct arena *arenas = &first; struct chunk *any;",
+        "struct segment later = { 0, 1, { { high, 48 } } }, first = { &later, 2, { { low, 32 }, { mid, 32 } } };"
+        "struct segment *segments = &first; struct chunk *any;",
         None,
         None,
     ),
@@ -133,7 +133,7 @@ def test_an_example_reads_what_the_compiler_laid_out(tmp_path, compiler, heading
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_the_arenas_of_a_heap_may_be_a_collection(tmp_path, compiler):
+def test_the_segments_of_a_heap_may_be_a_collection(tmp_path, compiler):
     session = made(tmp_path, compiler, "A list of arrays")
     low, mid, high = (session.symbols.find_symbol(name).address for name in ("low", "mid", "high"))
     found, sizes = segments(session)

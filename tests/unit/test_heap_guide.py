@@ -39,13 +39,13 @@ CONTENTS = {
         "struct node *by_size = &arena.b;",
         [(32, False), (32, True)],
     ),
-    "A circle of free chunks": (
+    "A circular list of free chunks": (
         "extern struct header base;"
         "struct { struct header one; char a[32]; struct header two; char b[48]; struct header three; char c[16]; }"
         " ARENA ="
         "{ { &base, 3 }, {0}, { (void *) 0x1234, 4 }, {0}, { &arena.one, 2 }, {0} };"
-        "struct header base = { &arena.one, 0 }, *last_found = &base, *arena_start = &arena.one,"
-        " *arena_end = (struct header *)(&arena + 1);",
+        "struct header base = { &arena.one, 0 }, *last_found = &base, *segment_start = &arena.one,"
+        " *segment_end = (struct header *)(&arena + 1);",
         [(32, True), (48, False), (16, False)],
     ),
     "Slabs": (

@@ -34,7 +34,7 @@ CONTENTS = {
         "uint8_t frame_bitmap[131072] = { 0xff, 0xb7, 0xfd }; size_t frame_total = 20, frames_used = 17;",
         {11, 14, 17},
     ),
-    "A bitmap, the other way round": (
+    "An inverted bitmap": (
         "uint32_t words[] = { 0x80000001, 0x40000000 }; struct memory memory = { 0x200000, words, 40, 1 };",
         {0x200, 0x200 + 31, 0x200 + 33},
     ),
@@ -48,7 +48,7 @@ CONTENTS = {
         "struct region first = { &second, 0x200000, 16, 1, { 0xff, 0x7f } }; struct region *regions = &first;",
         {0x20F, 0x300, 0x301},
     ),
-    "A stack through the free frames": (
+    "A stack linked through the free frames": (
         f"struct {{ struct free_page page; uint8_t rest[4088]; }} ram[8] {IN_RAM} ="
         "{ [3] = { { 0x201000 } } }; uint64_t free_top = (uint64_t)&ram[3], free_count = 2;",
         {0x203, 0x201},

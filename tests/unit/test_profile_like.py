@@ -45,7 +45,7 @@ def heaps(text, symbols):
 
 
 def test_the_page_s_example(symbols):
-    section = PAGE.read_text().split("## Several of one kind")[1]
+    section = PAGE.read_text().split("## Several managers of one kind")[1]
     described = re.search(r"```toml\n(.*?)```", section, re.DOTALL)
     assert described
     found = heaps(f'[kernel]\nname = "k"\n{described[1]}', symbols)

@@ -17,7 +17,7 @@ HEAP_KINDS: Mapping[str, Table] = {
     "slab": SLAB,
     "buddy": BUDDY,
 }
-"""The kinds of heaps that there are."""
+"""All kinds of heaps, by name."""
 
 HeapKind = ListHeap[E] | AdjacentHeap[E] | BumpHeap[E] | PageRunsHeap[E] | SlabHeap[E] | BuddyHeap[E]
 HeapSource = HeapKind[Source]

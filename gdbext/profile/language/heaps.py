@@ -30,9 +30,9 @@ E = TypeVar("E")
 
 @dataclass(frozen=True, kw_only=True)
 class Heap(Generic[E]):
-    """What all kinds have in common.
+    """The fields that all kinds have.
 
-    ``when`` tells whether the kernel has this heap. ``alignment`` and ``minimum`` are of payloads, in bytes.
+    ``when`` says whether the kernel has this heap. ``alignment`` and ``minimum`` are of payloads, in bytes.
     ``counters`` has any of used_bytes, free_bytes, chunks, used_chunks, free_chunks.
     """
 
@@ -58,7 +58,7 @@ class Segments(Generic[E]):
 
 @dataclass(frozen=True)
 class Poison(Generic[E]):
-    """What free payloads are filled with, from ``skip`` bytes on, ``when`` that is done."""
+    """The byte that free payloads are filled with, from offset ``skip`` on, if ``when`` is true or None."""
 
     byte: int
     skip: E
@@ -67,11 +67,11 @@ class Poison(Generic[E]):
 
 @dataclass(frozen=True)
 class Redzone(Generic[E]):
-    """What stands around the bytes that the caller got, in a used payload, ``when`` that is done.
+    """Guard bytes around the caller's bytes in a used payload, if ``when`` is true or None.
 
-    ``start``, ``front`` and ``size`` are about what stands at the payload's start, of type ``node``. The caller's
-    bytes begin ``front`` bytes from there; the fence in front of them at ``start``. Where ``size`` is None the last
-    ``behind`` bytes of the payload are fence.
+    ``start``, ``front`` and ``size`` are about the structure at the payload's start, of type ``node``. The caller's
+    bytes begin at offset ``front``; the redzone before them begins at ``start``. Where ``size`` is None, the last
+    ``behind`` bytes of the payload are the redzone after them.
     """
 
     byte: int
@@ -85,9 +85,9 @@ class Redzone(Generic[E]):
 
 @dataclass(frozen=True)
 class Caller(Generic[E]):
-    """Who asked for a used chunk, ``when`` that is recorded: a code address, 0 where it is not known.
+    """The code that allocated a used chunk, if ``when`` is true or None: a code address, 0 where it is not known.
 
-    ``expr`` is about what lies ``at`` the chunk's payload or header, of type ``node``.
+    ``expr`` is about the structure ``at`` the chunk's payload or header, of type ``node``.
     """
 
     expr: E
@@ -98,7 +98,7 @@ class Caller(Generic[E]):
 
 @dataclass(frozen=True)
 class Size(Generic[E]):
-    """How a chunk's size is recorded: times ``unit`` it is bytes, with its header or without."""
+    """How a chunk's size is recorded: in units of ``unit`` bytes, with or without its header."""
 
     expr: E
     includes_header: bool
@@ -107,7 +107,7 @@ class Size(Generic[E]):
 
 @dataclass(frozen=True)
 class Watermark(Generic[E]):
-    """Virtual addresses: what is below ``current`` has been handed out, what is above has not."""
+    """Virtual addresses: memory below ``current`` has been handed out, memory above has not."""
 
     start: E
     current: E
@@ -118,8 +118,8 @@ class Watermark(Generic[E]):
 class Linked(Generic[E]):
     """How an index of free chunks is linked.
 
-    Links lead ``link_offset`` bytes into nodes, which lie ``at`` the header of a chunk or its payload; ``end`` is the
-    link that leads nowhere. ``node`` is the type of a node once the names are settled.
+    Links point ``link_offset`` bytes into nodes, which are ``at`` the header of a chunk or its payload; ``end`` is the
+    value of a link to no node. ``node`` is the type of a node once the names are resolved.
     """
 
     node: E | Type | None
@@ -132,7 +132,7 @@ class Linked(Generic[E]):
 class Bins(Linked[E]):
     """One list of free chunks, or one for each element of an array.
 
-    Chunks on it have payloads from ``low`` up to ``high`` bytes (exclusive).
+    Chunks on a list have payloads from ``low`` up to ``high`` bytes (exclusive).
     """
 
     collection: Collection[E]
@@ -165,10 +165,10 @@ class Tree(Linked[E]):
 
 @dataclass(frozen=True, kw_only=True)
 class ChunkHeap(Heap[E]):
-    """Chunks, each with a header in front of its payload.
+    """Chunks, each with a header before its payload.
 
-    Once the names are settled ``node`` is the type of a header, and ``header`` the bytes from it to the payload. Where
-    ``free`` is None no header tells: the chunks on the heap's lists, or in its tree, are the free ones.
+    Once the names are resolved ``node`` is the type of a header, and ``header`` the bytes from it to the payload. Where
+    ``free`` is None, headers do not say which chunks are free: those on the heap's lists, or in its tree, are.
     """
 
     segments: tuple[Segments[E], ...]
@@ -193,13 +193,13 @@ class ChunkHeap(Heap[E]):
 
     @property
     def header_size(self) -> int:
-        """Bytes from a header to its payload, once that is settled."""
+        """Bytes from a header to its payload, once the names are resolved."""
         return self.header if isinstance(self.header, int) else 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListHeap(ChunkHeap[E]):
-    """Chunks, used and free, that are linked in one list. ``link_offset`` is how far into a header a link leads."""
+    """Chunks, used and free, linked in one list. ``link_offset`` is the offset in a header that links point to."""
 
     head: E
     tail: E | None
@@ -212,14 +212,14 @@ class ListHeap(ChunkHeap[E]):
 
     @property
     def in_headers(self) -> tuple[E, ...]:
-        """The expressions about one header, the links among them."""
+        """The expressions about one header, including the links."""
         links = (self.next,) if self.prev is None else (self.next, self.prev)
         return (*links, *super().in_headers)
 
 
 @dataclass(frozen=True)
 class Footer(Generic[E]):
-    """What stands behind a payload: ``expr`` is about the footer, of type ``node``, and ``equals`` about the header."""
+    """A structure after a payload: ``expr`` is about the footer, of type ``node``, and ``equals`` about the header."""
 
     node: E | Type
     expr: E
@@ -228,9 +228,9 @@ class Footer(Generic[E]):
 
 @dataclass(frozen=True, kw_only=True)
 class AdjacentHeap(ChunkHeap[E]):
-    """Chunks that lie one behind the other: each one's size tells where the next begins.
+    """Adjacent chunks: the next chunk begins where the size of this one says.
 
-    ``trailer`` is how many bytes behind its payload are the chunk's own.
+    ``trailer`` is how many bytes after the payload belong to the chunk.
     """
 
     trailer: int
@@ -248,12 +248,12 @@ class AdjacentHeap(ChunkHeap[E]):
 
 @dataclass(frozen=True, kw_only=True)
 class BumpHeap(Heap[E], Watermark[E]):
-    """Memory that is handed out from one end to the other, and nothing more is known of it."""
+    """Memory that is handed out in order of address, with nothing known about single allocations."""
 
 
 COMMON = (
-    expression("when", "true (not 0) when the kernel has this heap; else it is left out"),
-    Key("alignment", Form.INTEGER, "bytes that every payload's address is a multiple of", default=1),
+    expression("when", "true (not 0) when the kernel has this heap; otherwise the table is ignored"),
+    Key("alignment", Form.INTEGER, "every payload's address is a multiple of this", default=1),
     Key("minimum", Form.INTEGER, "smallest payload in bytes", default=0),
     counters(
         {
@@ -267,8 +267,8 @@ COMMON = (
     Key(
         "parent",
         Form.NAMES,
-        "the heap of this profile that it rests on: each segment lies in one used chunk of it; of several names the "
-        "first of a heap that the kernel has",
+        "the heap of this profile that its memory comes from: each segment is inside one used chunk of that heap; of "
+        "several names, the first whose heap the kernel has",
         default=(),
     ),
     READY,
@@ -277,7 +277,7 @@ COMMON = (
 
 
 def segments(doc: str, *, required: bool = False) -> Key:
-    """The key for where all of a heap lies."""
+    """The key for the addresses that a heap occupies."""
     return Key(
         "segments",
         Form.TABLES,
@@ -287,7 +287,7 @@ def segments(doc: str, *, required: bool = False) -> Key:
         keys=(
             collection("segments", 1024, required=False),
             node("start", "first virtual address", required=True),
-            node("end", "virtual address behind the last", required=True),
+            node("end", "virtual address after the last", required=True),
         ),
         record=Segments,
     )
@@ -296,19 +296,19 @@ def segments(doc: str, *, required: bool = False) -> Key:
 _SIZE = Key(
     "size",
     Form.TABLE,
-    "the size of a chunk; a plain expression stands for `{ expr = ... }`",
+    "the size of a chunk; a plain expression is short for `{ expr = ... }`",
     required=True,
     keys=(
         node("expr", "the recorded size", required=True),
-        Key("includes_header", Form.BOOLEAN, "whether it counts the header too", default=False),
-        Key("unit", Form.INTEGER, "bytes that one step of it means", default=1),
+        Key("includes_header", Form.BOOLEAN, "whether it includes the header", default=False),
+        Key("unit", Form.INTEGER, "bytes in one unit of the recorded size", default=1),
     ),
     record=Size,
     shorthand="expr",
 )
 _HEADERS = (
     _SIZE,
-    node("free", "true (not 0) when the chunk is free; without it those are that its `bins` or its `tree` hold"),
+    node("free", "true (not 0) when the chunk is free; without this key, the chunks in `bins` or `tree` are free"),
     expression("header", "bytes from a header to its payload; by default the size of the node"),
     Key(
         "magic",
@@ -317,41 +317,41 @@ _HEADERS = (
         keys=magic("its value; `self` is the header's address"),
         record=Magic,
     ),
-    Key("coalesces", Form.BOOLEAN, "whether neighbours that are both free are always merged", default=False),
+    Key("coalesces", Form.BOOLEAN, "whether adjacent free chunks are always merged", default=False),
 )
 _LINKED = (
     Key(
         "at",
         Form.TEXT,
-        "where in a free chunk the links lie: from its payload on, or in its header",
+        "where in a free chunk the links are: at the start of its payload, or in its header",
         default="payload",
         choices=("payload", "header"),
     ),
     expression(
-        "link_offset", "where in a node a link leads, such as `offsetof(struct chunk, free_links)`", default="0"
+        "link_offset", "offset in a node that links point to, such as `offsetof(struct chunk, free_links)`", default="0"
     ),
-    expression("end", "the link that leads nowhere", default="0"),
+    expression("end", "the value of a link to no node", default="0"),
 )
 _BINS = Key(
     "bins",
     Form.TABLES,
-    "lists of the free chunks: with `entries` an array of them, whose element is then the node; else a single list",
+    "lists of the free chunks: with `entries` an array of lists, whose element is then the node; else a single list",
     default=(),
     keys=(
         collection("lists", 4096, required=False, without=ONLY_ARRAYS),
         node("head", "the link to the list's first chunk", required=True),
-        Key("node", Form.TYPE, "type of what links lead to; by default what `head` points to"),
-        node("next", "about that type: the link to the next", required=True),
-        node("prev", "the link to the one before"),
-        Key("circular", Form.BOOLEAN, "whether the last one's link leads to the first", default=False),
-        node("low", "about one element: the smallest payload that belongs on the list, in bytes"),
-        node("high", "the payload from which on one is too large for it"),
-        node("length", "what the kernel counts on this list"),
-        expression("rover", "the link to the node where the next search begins; `end` stands for the list's own start"),
+        Key("node", Form.TYPE, "type of what links point to; by default what `head` points to"),
+        node("next", "about that type: the link to the next chunk", required=True),
+        node("prev", "the link to the previous chunk"),
+        Key("circular", Form.BOOLEAN, "whether the last chunk's link points to the first", default=False),
+        node("low", "about one element: size of the smallest payload that belongs on the list, in bytes"),
+        node("high", "size of the smallest payload that is too large for the list"),
+        node("length", "the kernel's own count of chunks on the list"),
+        expression("rover", "the link to the node where the next search begins; `end` means the start of the list"),
         Key(
             "sorted",
             Form.TEXT,
-            "what its chunks are in rising order of",
+            "what the list is sorted by, in rising order",
             default="nothing",
             choices=("nothing", "address", "size"),
         ),
@@ -365,22 +365,22 @@ _TREE = Key(
     "a binary search tree of the free chunks",
     keys=(
         expression("root", "the link to the root", required=True),
-        Key("node", Form.TYPE, "type of what links lead to; by default what `root` points to"),
-        node("left", "about that type: the link to what comes before", required=True),
-        node("right", "the link to what comes after", required=True),
-        node("parent", "the link up"),
-        node("key", "what it is ordered by; by default the size of the payload"),
+        Key("node", Form.TYPE, "type of what links point to; by default what `root` points to"),
+        node("left", "about that type: the link to the left child, which comes before", required=True),
+        node("right", "the link to the right child, which comes after", required=True),
+        node("parent", "the link to the parent node"),
+        node("key", "what the tree is ordered by; by default the size of the payload"),
         Key(
             "kind",
             Form.TEXT,
-            "how it is kept flat",
+            "how it is balanced",
             default="bst",
             choices=("bst", "avl", "redblack"),
         ),
-        node("height", "AVL: the height of what hangs below, 1 for a leaf"),
-        node("balance", "AVL: height of the right side less that of the left"),
+        node("height", "AVL: height of the node's subtree, 1 for a leaf"),
+        node("balance", "AVL: height of the right subtree minus that of the left"),
         node("red", "red-black: true (not 0) when the node is red"),
-        expression("count", "how many nodes the kernel counts"),
+        expression("count", "the kernel's own count of nodes"),
         *_LINKED,
     ),
     record=Tree,
@@ -391,49 +391,56 @@ POISON = Key(
     "what free payloads are filled with",
     keys=(
         Key("byte", Form.INTEGER, "the byte", required=True),
-        expression("skip", "so many bytes at a payload's start are the heap's own: links", default="0"),
-        expression("when", "true (not 0) when it is done"),
+        expression("skip", "bytes at a payload's start that the heap uses itself, such as links", default="0"),
+        expression("when", "true (not 0) when free payloads are filled"),
     ),
     record=Poison,
 )
 REDZONE = Key(
     "redzone",
     Form.TABLE,
-    "what stands around the caller's bytes, within a used payload",
+    "guard bytes around the caller's bytes, within a used payload",
     keys=(
-        Key("byte", Form.INTEGER, "the byte that nobody may change", required=True),
-        Key("node", Form.TYPE, "type of what stands at a payload's start, which the next three are about"),
-        Key("start", Form.NODE, "where in the payload the fence in front begins", default="0"),
-        node("front", "where it ends, and the caller's bytes begin", required=True),
-        node("size", "how many bytes are the caller's; behind them there is fence to the payload's end"),
-        expression("behind", "without `size`: how many bytes at the payload's end are fence", default="0"),
-        expression("when", "true (not 0) when there are any"),
+        Key("byte", Form.INTEGER, "the value of the guard bytes, which must not change", required=True),
+        Key(
+            "node", Form.TYPE, "type of the structure at a payload's start, which `start`, `front` and `size` are about"
+        ),
+        Key(
+            "start",
+            Form.NODE,
+            "offset in the payload at which the guard bytes before the caller's bytes begin",
+            default="0",
+        ),
+        node("front", "offset at which they end and the caller's bytes begin", required=True),
+        node("size", "number of the caller's bytes; all bytes after them in the payload are guard bytes"),
+        expression("behind", "without `size`: number of guard bytes at the payload's end", default="0"),
+        expression("when", "true (not 0) when there are guard bytes"),
     ),
     record=Redzone,
 )
 CALLER = Key(
     "caller",
     Form.TABLE,
-    "the code that asked for a used chunk, where the kernel records that",
+    "the code that allocated a used chunk, if the kernel records it",
     keys=(
         node("expr", "its address, such as a return address; 0 when it is not known", required=True),
-        Key("node", Form.TYPE, "type of what stands there; by default that of a header"),
+        Key("node", Form.TYPE, "type of the structure that holds it; by default that of a header"),
         Key(
             "at",
             Form.TEXT,
-            "where: at the payload's start, or in the header",
+            "where that structure is: at the payload's start, or at the header",
             default="payload",
             choices=("payload", "header"),
         ),
-        expression("when", "true (not 0) when it is recorded"),
+        expression("when", "true (not 0) when the caller is recorded"),
     ),
     record=Caller,
 )
 _INDEX = (_BINS, _TREE, POISON, REDZONE, CALLER)
 _WATERMARK = (
     expression("start", "first virtual address", required=True),
-    expression("current", "the first that has not been handed out", required=True),
-    expression("end", "virtual address behind the last", required=True),
+    expression("current", "first address that has not been handed out", required=True),
+    expression("end", "virtual address after the last", required=True),
 )
 LIST = Table(
     "Chunks, used and free, in one linked list; each begins with a header, the node.",
@@ -442,16 +449,16 @@ LIST = Table(
         expression("tail", "the link to the last header"),
         Key("node", Form.TYPE, "type of a header; by default what `head` points to"),
         node("next", "the link to the next header", required=True),
-        node("prev", "the link to the header before"),
-        expression("end", "the link that ends the list, and before its first header leads back", default="0"),
-        Key("circular", Form.BOOLEAN, "whether the last header's link leads to the first", default=False),
+        node("prev", "the link to the previous header"),
+        expression("end", "the link that ends the list, in either direction", default="0"),
+        Key("circular", Form.BOOLEAN, "whether the last header's link points to the first", default=False),
         expression(
             "link_offset",
-            "where in a header a link leads, such as `offsetof(struct chunk, links)`",
+            "offset in a header that links point to, such as `offsetof(struct chunk, links)`",
             default="0",
         ),
         expression("rover", "the link to the header where the next search begins; 0 when there is none"),
-        segments("the addresses that the chunks fill without a gap"),
+        segments("the addresses that the chunks fill without gaps"),
         *_HEADERS,
         *_INDEX,
         *COMMON,
@@ -459,20 +466,20 @@ LIST = Table(
     ListHeap,
 )
 CHUNKS = Table(
-    "Chunks, used and free, one behind the other: the size of each tells where the next begins (boundary tags).",
+    "Chunks, used and free, one after the other: the size of each gives the start of the next (boundary tags).",
     (
         segments("the addresses that the chunks fill", required=True),
         Key("node", Form.TYPE, "type of a header", required=True),
         *_HEADERS,
-        Key("trailer", Form.INTEGER, "bytes behind each payload that are not the next chunk's: a footer", default=0),
+        Key("trailer", Form.INTEGER, "bytes after each payload that belong to the same chunk: a footer", default=0),
         Key(
             "footer",
             Form.TABLE,
-            "what stands behind a payload, and must agree with the header",
+            "a structure after each payload that must agree with the header",
             keys=(
                 Key("node", Form.TYPE, "type of a footer", required=True),
-                node("expr", "about the footer: what it says", required=True),
-                node("equals", "about the header: what that must be", required=True),
+                node("expr", "about the footer: its value", required=True),
+                node("equals", "about the header: what that value must be", required=True),
             ),
             record=Footer,
         ),
@@ -481,7 +488,7 @@ CHUNKS = Table(
         Key(
             "watermark",
             Form.TABLE,
-            "where memory is handed out from one end to the other",
+            "the limit up to which memory has been handed out, when it is handed out in order of address",
             keys=_WATERMARK,
             record=Watermark,
         ),
@@ -491,7 +498,7 @@ CHUNKS = Table(
     AdjacentHeap,
 )
 BUMP = Table(
-    "Memory that is handed out from one end to the other. Where chunks have headers, kind `chunks` shows more.",
+    "Memory that is handed out in order of address. If chunks have headers, use kind `chunks`, which shows more.",
     (*_WATERMARK, *COMMON),
     BumpHeap,
 )

@@ -1,4 +1,4 @@
-"""What a profile is written in: the forms of values, keys, tables, and the keys that many tables share."""
+"""The parts of the language of profiles: forms of values, keys, tables, and keys that many tables share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ E = TypeVar("E")
 
 
 class Form(Enum):
-    """What is written as a key's value."""
+    """The form of a key's value."""
 
     EXPRESSION = "expression"
     NODE = "expression, in a node"
@@ -20,9 +20,9 @@ class Form(Enum):
     TYPE = "type"
     INTEGER = "integer"
     BOOLEAN = "true or false"
-    TEXT = "text"
-    TEXTS = "list of texts"
-    NAMES = "text, or list of texts"
+    TEXT = "string"
+    TEXTS = "list of strings"
+    NAMES = "string, or list of strings"
     TABLE = "table"
     TABLES = "table, or list of tables"
     COLLECTION = "a collection"
@@ -33,9 +33,9 @@ class Form(Enum):
 
 @dataclass(frozen=True)
 class Source:
-    """An expression as a profile has it: what was written, and where.
+    """An expression as written in a profile, and where.
 
-    Where builds of a kernel differ there are alternatives: the first one that fits the symbols is meant.
+    Builds of a kernel may differ: of several alternatives, the first that fits the symbols counts.
     """
 
     alternatives: tuple[str, ...]
@@ -49,9 +49,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Key:
-    """One key. ``choices`` limits a text or a number; ``keys`` are those of a table, and ``shorthand`` the one of
-    them that is meant when a plain value stands in the table's place. Those of an ``inline`` one stand side by side
-    with the keys around it.
+    """One key. ``choices`` are the only values that a string or a number may have. ``keys`` are the keys of a table;
+    ``shorthand`` is the key that a plain value in place of the table sets. The keys of an ``inline`` table are
+    written among the keys of the table around it.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Key:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What may be written in its place."""
+        """The names that may be written for it."""
         return tuple(key.name for key in self.keys) if self.inline else (self.name,)
 
 
@@ -93,7 +93,7 @@ class Range(Generic[E]):
 
 @dataclass(frozen=True)
 class Magic(Generic[E]):
-    """A field by which a node is recognised, and what it must be."""
+    """A field by which a node is recognised, and the value that it must have."""
 
     expr: E
     equals: E
@@ -115,16 +115,14 @@ def magic(equals: str) -> tuple[Key, ...]:
 
 
 def counters(names: dict[str, str]) -> Key:
-    """The manager's own counters, by meaning, with what each counts."""
+    """The key for a manager's own counters; ``names`` are the counters, each with what it counts."""
     keys = tuple(expression(name, doc) for name, doc in names.items())
-    return Key(
-        "counters", Form.TABLE, "the manager's own numbers, each where it has one", default=NO_COUNTERS, keys=keys
-    )
+    return Key("counters", Form.TABLE, "the counters that the manager keeps itself", default=NO_COUNTERS, keys=keys)
 
 
 RANGE = (
     expression("start", "first virtual address", required=True),
-    expression("end", "virtual address behind the last", required=True),
+    expression("end", "virtual address after the last", required=True),
 )
-READY = expression("ready", "true (not 0) once the kernel has set the manager up; before, nothing is checked")
-LOCK = expression("lock", "true (not 0) while the manager is being changed: findings are then in flux")
+READY = expression("ready", "true (not 0) once the kernel has initialised the manager; until then nothing is checked")
+LOCK = expression("lock", "true (not 0) while the manager is being changed: findings are then `in-flux`")

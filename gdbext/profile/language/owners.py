@@ -1,4 +1,4 @@
-"""What a profile may say about who has frames: records about frames, devices' buffers, frames kept by number.
+"""What a profile may say about owners of frames: records about frames, devices' buffers, frames kept by number.
 
 A record holds what was written (``E`` is `Source`), or the same compiled against a kernel (``E`` is `Expression`).
 """
@@ -18,7 +18,7 @@ E = TypeVar("E")
 class PageRecords(Generic[E]):
     """An array with a record for each frame, the first for the frame at physical address ``base``.
 
-    ``order_in`` tells where a block's order stands: in the record of its ``first`` frame, or in those of ``all``.
+    ``order_in`` says where a block's order is recorded: in the record of its ``first`` frame, or in those of ``all``.
     """
 
     where: str = ""
@@ -38,10 +38,10 @@ class PageRecords(Generic[E]):
 
 @dataclass(frozen=True, kw_only=True)
 class Buffers(Generic[E]):
-    """Memory that devices use, a record for each; which of them are in use tells ``live``.
+    """Memory that devices use, a record for each buffer; ``live`` says which records are in use.
 
     ``physical`` and ``size`` (bytes) say where a buffer is, ``align``, ``limit`` and ``boundary`` where it must be;
-    ``address`` is where the kernel maps it. ``table`` is what the profile calls them all.
+    ``address`` is where the kernel maps it. ``table`` is the table's name in the profile.
     """
 
     table: str
@@ -62,7 +62,7 @@ class Buffers(Generic[E]):
 
 @dataclass(frozen=True, kw_only=True)
 class Held(Generic[E]):
-    """Frames that somebody keeps, as ``unit`` says: by number, or by physical address."""
+    """Frames that the kernel keeps in reserve; ``unit`` says whether by number or by physical address."""
 
     table: str
     where: str = ""
@@ -78,27 +78,33 @@ class Held(Generic[E]):
 DETECT = Key(
     "detect",
     Form.TEXTS,
-    "symbols; in a build of the kernel that lacks one of them there is nothing of this, and nothing is said",
+    "symbols; when the kernel lacks one of them, this table is ignored, and no problem is reported",
     default=(),
 )
-_FRAME_SIZE = Key("frame_size", Form.INTEGER, "bytes of a frame", default=4096)
+_FRAME_SIZE = Key("frame_size", Form.INTEGER, "size of a frame in bytes", default=4096)
 
 PAGE_RECORDS = Table(
-    "What the kernel records about each frame, beside the manager that hands it out: an array of structs. (A manager "
-    "that is nothing but such records is a `[pmm.NAME]` of kind `records`.)",
+    "What the kernel records about each frame, apart from the manager that hands it out: an array of structs. (A "
+    "manager that consists only of such records is a `[pmm.NAME]` of kind `records`.)",
     (
         array("records"),
-        expression("base", "physical address of the frame that the first record is about", default="0"),
+        expression("base", "physical address of the frame that the first record describes", default="0"),
         _FRAME_SIZE,
         node("free", "true (not 0) when the record says that its frame is free"),
-        node("type", "what the frame is used for; named when it is an enum, so cast it if it is kept as a number"),
-        node("owner", "who has the frame: a pointer or a number, shown as it is"),
-        node("references", "how many refer to the frame"),
-        node("order", "the frame was allocated in a block of 2^order frames, aligned to its size; 0 when alone"),
+        node(
+            "type",
+            "what the frame is used for; an enum is shown by name, so cast a number to its enum",
+        ),
+        node("owner", "the frame's owner: a pointer or a number, shown unchanged"),
+        node("references", "number of references to the frame"),
+        node(
+            "order",
+            "order of the block that the frame was allocated in (2^order frames, aligned to its size); 0: one frame",
+        ),
         Key(
             "order_in",
             Form.TEXT,
-            "which records of a block have its order: that of its first frame, or all",
+            "which records of a block hold its order: that of its first frame, or all",
             default="first",
             choices=("first", "all"),
         ),
@@ -109,17 +115,17 @@ PAGE_RECORDS = Table(
     PageRecords,
 )
 BUFFERS = Table(
-    "Memory that devices read and write by themselves: a record for each buffer.",
+    "Memory that devices access directly (DMA): a record for each buffer.",
     (
         collection("records", 1 << 16, without=("when",)),
-        node("live", "true (not 0) when the record is in use; by default every one is"),
+        node("live", "true (not 0) when the record is in use; by default all are"),
         node("physical", "physical address of the buffer", required=True),
         node("size", "its size in bytes", required=True),
-        node("align", "`physical` must be a multiple of this; 0: of nothing"),
-        node("limit", "all of it must lie below this physical address; 0: anywhere"),
-        node("boundary", "no multiple of this may lie inside; 0: no matter"),
-        node("address", "virtual address at which the kernel maps it, from its first byte on"),
-        node("name", "what to call the buffer: a text, or a pointer to one"),
+        node("align", "`physical` must be a multiple of this; 0: any address"),
+        node("limit", "all of it must be below this physical address; 0: no limit"),
+        node("boundary", "the buffer must not cross a multiple of this; 0: no boundary"),
+        node("address", "virtual address at which the kernel maps its first byte"),
+        node("name", "the buffer's name: a string, or a pointer to one"),
         DETECT,
         READY,
         LOCK,
@@ -127,11 +133,11 @@ BUFFERS = Table(
     Buffers,
 )
 HELD = Table(
-    "Frames that somebody took and keeps, mostly in an array, to have them at once: reserves, caches. `count` is how "
-    "many of its elements are in use.",
+    "Frames that were allocated and are kept in reserve, usually in an array: reserves, caches. `count` is the number "
+    "of its elements in use.",
     (
         collection("elements", 1 << 20),
-        node("frame", "the frame that an element stands for; by default the element itself"),
+        node("frame", "the frame that an element describes; by default the element itself"),
         Key(
             "unit",
             Form.TEXT,

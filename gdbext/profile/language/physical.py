@@ -32,9 +32,9 @@ E = TypeVar("E")
 
 @dataclass(frozen=True, kw_only=True)
 class PhysicalManager(Generic[E]):
-    """What all kinds have in common.
+    """The fields that all kinds have.
 
-    ``when`` tells whether this manager is the one that serves. Frames are numbered from 0 at physical address ``base``
+    ``when`` says whether this manager is in use. Frames are numbered from 0 at physical address ``base``
     and are ``frame_size`` bytes each. ``counters`` has any of used, free, total, reserved; ``counter_scope`` is ``all``
     or ``allocated``.
     """
@@ -52,7 +52,7 @@ class PhysicalManager(Generic[E]):
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """How bits lie in words: the first one's end, the polarity, the size of a word in bytes (None: not settled)."""
+    """How bits are stored in words: the first bit, a used frame's value, bytes of a word (None: not resolved)."""
 
     order: str
     used: int
@@ -86,7 +86,7 @@ class Bitmap(PhysicalManager[E], Words):
 class Bitmaps(PhysicalManager[E], Words):
     """A bitmap for each region of memory; ``region_counters`` has any of used and free.
 
-    ``frames`` is how many frames the counters are about, None when only those that have a bit.
+    ``frames`` is how many frames the counters cover, None for only the frames that have a bit.
     """
 
     regions: Collection[E]
@@ -105,8 +105,8 @@ class Bitmaps(PhysicalManager[E], Words):
 class Lists(Generic[E]):
     """One list, or one for each element of an array.
 
-    ``head`` is the link to the first node, ``length`` what the kernel counts, ``start`` and ``end`` the physical
-    addresses that members lie in.
+    ``head`` is the link to the first node, ``length`` the kernel's own count, ``start`` and ``end`` the physical
+    addresses that members are in.
     """
 
     collection: Collection[E]
@@ -120,7 +120,7 @@ class Lists(Generic[E]):
 
 @dataclass(frozen=True, kw_only=True)
 class Entries(Generic[E]):
-    """What a node lists besides itself: ``count`` numbers at ``at``, of at most ``capacity``."""
+    """The frames that a node lists besides itself: ``count`` numbers at ``at``, at most ``capacity``."""
 
     at: E
     count: E
@@ -132,8 +132,8 @@ class Entries(Generic[E]):
 class LinkedFrames(PhysicalManager[E]):
     """Free frames on lists.
 
-    ``node`` is the type of a node once the names are settled, ``links`` what a link holds, ``link_offset`` how far
-    into a node it leads. ``end`` is about one element of ``lists``.
+    ``node`` is the type of a node once the names are resolved, ``links`` what a link holds, ``link_offset`` the offset
+    in a node that it points to. ``end`` is about one element of ``lists``.
     """
 
     lists: tuple[Lists[E], ...]
@@ -153,7 +153,7 @@ class LinkedFrames(PhysicalManager[E]):
 
 @dataclass(frozen=True, kw_only=True)
 class FreeLists(LinkedFrames[E]):
-    """Lists whose nodes stand for a frame each, for runs of frames, or for pages that list frames."""
+    """Lists whose nodes are single frames, runs of frames, or pages that list frames."""
 
     frames: E | None
     entries: Entries[E] | None
@@ -200,9 +200,9 @@ class FrameStates(PhysicalManager[E]):
 PmmKind = Bitmap[E] | Bitmaps[E] | FreeLists[E] | Buddy[E] | Tree[E] | FrameStates[E]
 
 _COMMON = (
-    expression("when", "true (not 0) when this manager is the one that serves; else it is left out"),
-    expression("base", "physical address of the frame that number 0 stands for", default="0"),
-    Key("frame_size", Form.INTEGER, "bytes of a frame", default=4096),
+    expression("when", "true (not 0) when this manager is in use; otherwise the table is ignored"),
+    expression("base", "physical address of frame number 0", default="0"),
+    Key("frame_size", Form.INTEGER, "size of a frame in bytes", default=4096),
     counters(
         {
             "used": "frames in use",
@@ -214,7 +214,7 @@ _COMMON = (
     Key(
         "counter_scope",
         Form.TEXT,
-        "whether the `used` counter counts `all` used frames, or only `allocated` ones, without the reserved",
+        "whether the `used` counter counts `all` used frames, or only `allocated` frames, without reserved frames",
         default="all",
         choices=("all", "allocated"),
     ),
@@ -223,11 +223,11 @@ _COMMON = (
 )
 _WORDS = (
     Key("order", Form.TEXT, "which bit of a word comes first", default="lsb", choices=("lsb", "msb")),
-    Key("used", Form.INTEGER, "what the bit of a used frame is", default=1, choices=(0, 1)),
+    Key("used", Form.INTEGER, "value of a used frame's bit", default=1, choices=(0, 1)),
     Key(
         "word",
         Form.INTEGER,
-        "size of a word in bytes; by default that of what `bits` points to",
+        "size of a word in bytes; by default that of the type that `bits` points to",
         choices=(1, 2, 4, 8),
     ),
 )
@@ -236,35 +236,35 @@ _HINT = (
     Key(
         "hint_semantics",
         Form.TEXT,
-        "`lowest`: nothing below the hint is free; `next`: it may be anywhere in range",
+        "`lowest`: nothing below the hint is free; `next`: the hint may be anywhere in range",
         default="next",
         choices=("lowest", "next"),
     ),
     expression("full", "the kernel's constant for a word without a free frame"),
 )
-_COUNT = expression("count", "number of frames; by default as many as there are up to the end of RAM")
+_COUNT = expression("count", "number of frames; by default all up to the end of RAM")
 
 
 BITMAP = Table(
-    "One bit for each frame, and perhaps summaries above them.",
+    "One bit for each frame, optionally with summary bitmaps above.",
     (
         expression("bits", "the bitmap: an array, a pointer, or its virtual address as a number", required=True),
-        expression("count", "number of bits that stand for a frame", required=True),
+        expression("count", "number of bits that represent a frame", required=True),
         *_WORDS,
         expression("hint", "where the next search begins"),
         *_HINT,
         Key(
             "summaries",
             Form.TABLE,
-            "the levels above, the lowest first; each has a bit for each word of the level below",
+            "the summary levels above, the lowest first; each has a bit for each word of the level below",
             keys=(
                 collection("levels", 64),
                 node("bits", "one level's bitmap", required=True),
-                node("bits_count", "number of its bits that mean something", required=True),
+                node("bits_count", "number of its bits that are in use", required=True),
                 Key(
                     "free",
                     Form.INTEGER,
-                    "what the bit is when the word below has a free frame",
+                    "value of a bit when the word below has a free frame",
                     default=1,
                     choices=(0, 1),
                 ),
@@ -280,22 +280,22 @@ BITMAPS = Table(
     (
         collection("regions", 4096, name="regions"),
         node("bits", "a region's bitmap", required=True),
-        node("count", "number of its bits that stand for a frame", required=True),
-        node("first", "physical address of the frame that its first bit stands for", required=True),
+        node("count", "number of its bits that represent a frame", required=True),
+        node("first", "physical address of the frame that its first bit represents", required=True),
         node("hint", "where the next search in it begins"),
         *_WORDS,
         *_HINT,
         Key(
             "region_counters",
             Form.TABLE,
-            "a region's own numbers, each where it has one",
+            "the counters that a region keeps itself",
             default=NO_COUNTERS,
             keys=(node("used", "its frames in use"), node("free", "its frames that are free")),
         ),
         expression(
             "frames",
-            "how many frames the manager's counters are about, holes between regions among them; by default only "
-            "those that have a bit",
+            "number of frames that the manager's counters cover, including holes between regions; by default only "
+            "frames that have a bit",
         ),
         *_COMMON,
     ),
@@ -304,16 +304,16 @@ BITMAPS = Table(
 _LISTS = Key(
     "lists",
     Form.TABLES,
-    "where the lists begin: with `entries` an array of lists, whose element is then the node; else a single list",
+    "the lists: with `entries` an array of lists, whose element is then the node; else a single list",
     required=True,
     keys=(
         collection("lists", 4096, required=False, without=ONLY_ARRAYS),
         node("head", "the link to the list's first node", required=True),
-        node("length", "what the kernel counts on this list"),
-        node("start", "physical address from which on its members lie"),
-        node("end", "physical address below which they lie"),
-        Key("name", Form.TEXT, "what to call it; lists of an array are called this and their number"),
-        Key("names", Form.TEXTS, "what to call the lists of an array", default=()),
+        node("length", "the kernel's own count of the list"),
+        node("start", "lowest physical address that a member may have"),
+        node("end", "physical address that all members must be below"),
+        Key("name", Form.TEXT, "the list's name; lists of an array get this name and their number"),
+        Key("names", Form.TEXTS, "names of the lists of an array, in order", default=()),
     ),
     record=Lists,
 )
@@ -329,29 +329,29 @@ _NODES = (
     ),
     expression(
         "link_offset",
-        "where in a node an address leads that is a link, such as `offsetof(struct page, link)`",
+        "offset in a node that links point to, when they are addresses, such as `offsetof(struct page, link)`",
         default="0",
     ),
-    expression("records", "the array of nodes, where links are indexes"),
+    expression("records", "the array of nodes, when links are indexes"),
     node("next", "the link to the next node", required=True),
-    node("prev", "the link to the node before"),
+    node("prev", "the link to the previous node"),
     Key(
         "end",
         Form.NODE,
-        "the link that ends a list; the node is the element of `lists`, whose own address it may be",
+        "the link that ends a list; about the element of `lists`, whose own address it may be",
         default="0",
     ),
-    Key("circular", Form.BOOLEAN, "whether the last node's link leads to the first", default=False),
+    Key("circular", Form.BOOLEAN, "whether the last node's link points to the first", default=False),
     node(
         "address",
-        "physical address of the first frame that a node stands for; by default where it lies (index: its frame's)",
+        "physical address of the first frame of a node; by default the node's own (with `index`: of that frame number)",
     ),
 )
 _REST = (
     Key(
         "length_unit",
         Form.TEXT,
-        "what `lists.length` counts: nodes, or the frames that they stand for",
+        "what `lists.length` counts: nodes, or their frames",
         default="node",
         choices=("node", "frame"),
     ),
@@ -366,19 +366,19 @@ _REST = (
     *_COMMON,
 )
 LIST = Table(
-    "Free frames on linked lists. A node is a free frame, a run of them, or a page that lists others; or a record "
-    "elsewhere that stands for one.",
+    "Free frames on linked lists. A node is a free frame, a run of free frames, or a page that lists others; or a "
+    "record elsewhere that describes one of these.",
     (
         *_NODES,
-        node("frames", "how many frames a node stands for; by default 1; 0 where it only lists others"),
+        node("frames", "number of frames of a node; by default 1; 0 if it only lists others"),
         Key(
             "entries",
             Form.TABLE,
-            "what a node lists besides itself",
+            "the frames that a node lists besides itself",
             keys=(
                 node("at", "the array", required=True),
-                node("count", "how many of its elements are in use", required=True),
-                node("capacity", "how many it has room for; by default as its type says"),
+                node("count", "number of its elements in use", required=True),
+                node("capacity", "number of elements that it has room for; by default that of its type"),
                 Key(
                     "unit",
                     Form.TEXT,
@@ -389,8 +389,8 @@ LIST = Table(
             ),
             record=Entries,
         ),
-        Key("sorted", Form.BOOLEAN, "whether lists are in order of address", default=False),
-        Key("coalesces", Form.BOOLEAN, "whether runs that touch are always merged", default=False),
+        Key("sorted", Form.BOOLEAN, "whether lists are sorted by address", default=False),
+        Key("coalesces", Form.BOOLEAN, "whether adjacent runs are always merged", default=False),
         *_REST,
     ),
     FreeLists,
@@ -404,7 +404,7 @@ BUDDY = Table(
         Key(
             "pairs",
             Form.TABLE,
-            "a bitmap for each list: bit i says that just one of the blocks 2 i and 2 i + 1 of that order is free",
+            "a bitmap for each list: bit i is set when exactly one of the blocks 2 i and 2 i + 1 of that order is free",
             keys=(
                 node("bits", "about one element of `lists`: the bitmap; 0 where an order has none", required=True),
                 node("count", "number of its bits", required=True),
@@ -417,7 +417,7 @@ BUDDY = Table(
     Buddy,
 )
 TREE = Table(
-    "Buddies as a complete binary tree of bytes: 0 where nothing is free below, k + 1 where the largest free block "
+    "A buddy allocator as a complete binary tree of bytes: 0 if nothing is free below, k + 1 if the largest free block "
     "below has 2^k frames.",
     (
         expression("nodes", "the tree's bytes", required=True),
@@ -425,7 +425,7 @@ TREE = Table(
         Key(
             "root",
             Form.INTEGER,
-            "index of the root: the halves of node n are 2 n and 2 n + 1 with 1, 2 n + 1 and 2 n + 2 with 0",
+            "index of the root: with 1 the halves of node n are 2 n and 2 n + 1, with 0 they are 2 n + 1 and 2 n + 2",
             default=1,
             choices=(0, 1),
         ),
@@ -435,7 +435,7 @@ TREE = Table(
     Tree,
 )
 FRAME_STATES = Table(
-    "A record for each frame, in an array; each tells whether its frame is free.",
+    "An array with a record for each frame, which says whether the frame is free.",
     (
         array("records"),
         node("free", "true (not 0) when the record's frame is free", required=True),
@@ -452,6 +452,6 @@ PMM_KINDS: Mapping[str, Table] = {
     "tree": TREE,
     "records": FRAME_STATES,
 }
-"""The kinds of physical managers that there are."""
+"""All kinds of physical managers, by name."""
 
 PmmSource = PmmKind[Source]

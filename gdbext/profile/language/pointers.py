@@ -1,4 +1,4 @@
-"""What a profile may say about where pointers to chunks stand besides the kernel's image.
+"""What a profile may say about where pointers to chunks are stored, besides the kernel's image.
 
 A record holds what was written (``E`` is `Source`), or the same compiled against a kernel (``E`` is `Expression`).
 """
@@ -18,8 +18,8 @@ E = TypeVar("E")
 class PointerRanges(Generic[E]):
     """Ranges of virtual addresses that hold pointers: one, or one for each element of a collection.
 
-    ``stack`` tells that a range is a stack, of which only the part from a processor's stack pointer on is in use when
-    one points into it.
+    ``stack`` is true for a stack; when a processor's stack pointer points into it, only the part from there on is in
+    use.
     """
 
     table: str
@@ -32,18 +32,18 @@ class PointerRanges(Generic[E]):
 
 
 POINTERS = Table(
-    "Where pointers to chunks stand besides the kernel's variables, for `heapcheck -leaks`: one range of virtual "
-    "addresses, or one for each element of a collection. What of them is not mapped, or belongs to a heap of this "
-    "profile, is left out.",
+    "Where pointers to chunks are stored besides the kernel's variables, for `heapcheck -leaks`: one range of virtual "
+    "addresses, or one for each element of a collection. Parts of it that are not mapped, or belong to a heap of this "
+    "profile, are skipped.",
     (
         collection("ranges", 1 << 16, required=False),
         node("start", "first virtual address", required=True),
-        node("end", "virtual address behind the last", required=True),
-        node("stack", "true (not 0) when it is a stack: what lies below a stack pointer into it is not in use"),
+        node("end", "virtual address after the last", required=True),
+        node("stack", "true (not 0) when it is a stack: memory below a stack pointer into it is not in use"),
         Key(
             "detect",
             Form.TEXTS,
-            "symbols; in a build of the kernel that lacks one of them there is nothing of this, and nothing is said",
+            "symbols; when the kernel lacks one of them, this table is ignored, and no problem is reported",
             default=(),
         ),
     ),

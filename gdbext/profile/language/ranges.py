@@ -25,7 +25,7 @@ class PhysicalRanges(Generic[E]):
 
 @dataclass(frozen=True)
 class Reclaimable(Generic[E]):
-    """Types of memory that become usable ``when`` the kernel has saved what lies there."""
+    """Types of memory that become usable ``when`` the kernel has saved what is stored there."""
 
     types: tuple[E, ...]
     when: E
@@ -35,8 +35,8 @@ class Reclaimable(Generic[E]):
 class BootMap(PhysicalRanges[E]):
     """The memory map that the boot loader handed over.
 
-    ``type`` is what kind of memory a range is, ``usable`` are the constants that stand for memory for free use.
-    ``reserved`` are ranges that the kernel keeps for itself.
+    ``type`` is a range's kind of memory, ``usable`` are the constants that mean usable memory. ``reserved`` are ranges
+    that the kernel keeps for itself.
     """
 
     type: E
@@ -48,7 +48,7 @@ class BootMap(PhysicalRanges[E]):
 
 @dataclass(frozen=True)
 class Zones(Generic[E]):
-    """Physical ranges that the kernel tells apart, from ``start`` to ``end`` (exclusive); ``names`` by index."""
+    """Physical ranges that the kernel distinguishes, from ``start`` to ``end`` (exclusive); ``names`` by index."""
 
     collection: Collection[E]
     start: E
@@ -66,15 +66,15 @@ BOOT_MAP = Table(
     "The memory map from the boot loader. In `base`, `length` and `type` the node is one entry.",
     (
         *_RANGES,
-        node("type", "what kind of memory it is", required=True),
-        Key("usable", Form.EXPRESSIONS, "the values of `type` that mean memory for free use", required=True),
+        node("type", "its kind of memory", required=True),
+        Key("usable", Form.EXPRESSIONS, "the values of `type` that mean usable memory", required=True),
         Key(
             "reclaimable",
             Form.TABLE,
-            "memory for free use once the kernel has saved what the firmware or the loader keeps there: ACPI's tables",
+            "memory that is usable once the kernel has saved what the firmware or the loader left there: ACPI tables",
             keys=(
                 Key("types", Form.EXPRESSIONS, "the values of `type` that mean such memory", required=True),
-                expression("when", "true (not 0) from when on it may be handed out", required=True),
+                expression("when", "true (not 0) once it may be handed out", required=True),
             ),
             record=Reclaimable,
         ),
@@ -89,12 +89,12 @@ BOOT_MAP = Table(
     BootMap,
 )
 ZONES = Table(
-    "Ranges of physical memory that the kernel tells apart, such as what old devices can reach.",
+    "Ranges of physical memory that the kernel distinguishes, such as memory that old devices can address.",
     (
         collection("zones", 256),
         node("start", "a zone's first physical address", required=True),
-        node("end", "the physical address behind its last", required=True),
-        Key("names", Form.TEXTS, "what to call them", default=()),
+        node("end", "physical address after its last", required=True),
+        Key("names", Form.TEXTS, "the zones' names, in order", default=()),
     ),
     Zones,
 )

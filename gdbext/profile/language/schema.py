@@ -1,4 +1,4 @@
-"""What a profile may say: every table and every key, as data, and the records that they are read into.
+"""The language of profiles: every table and every key, as data, and the records that they are read into.
 
 A new kind of manager is one more record and one more row in ``KINDS``. The reader (``load.py``) and the tables of
 ``docs/profile.md`` follow from the rows.
@@ -40,7 +40,7 @@ class Address:
 
 @dataclass(frozen=True)
 class Handled:
-    """What the kernel's handlers keep of the exception that they are handling."""
+    """Where the kernel's handlers keep the exception that they are handling."""
 
     when: Source
     vector: Source
@@ -53,7 +53,7 @@ class Handled:
 
 @dataclass(frozen=True)
 class Known:
-    """A finding that the kernel's owner knows about; ``address`` narrows it to one object."""
+    """An expected finding; ``address`` restricts it to one object."""
 
     id: str
     address: Source | None
@@ -62,7 +62,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Checks:
-    """Which rules are off, which are less severe, and which findings are known."""
+    """The rules that are off, the rules with another severity, and the findings that are expected."""
 
     off: tuple[str, ...]
     severity: Mapping[str, str]
@@ -74,7 +74,7 @@ class Checks:
 class Profile:
     """A whole profile, read and checked for form; no name in it has been looked up yet.
 
-    ``title`` says where it comes from: a path, or a built-in profile's name.
+    ``title`` is its origin: a path, or a built-in profile's name.
     """
 
     title: str
@@ -95,20 +95,20 @@ class Profile:
 KERNEL = Table(
     "Which kernel this is.",
     (
-        Key("name", Form.TEXT, "what to call it", required=True),
-        Key("detect", Form.TEXTS, "symbols; a built-in profile is chosen when the kernel has them all", default=()),
-        Key("stop", Form.TEXT, "function that the kernel reaches when it has booted and is at rest"),
+        Key("name", Form.TEXT, "the kernel's name", required=True),
+        Key("detect", Form.TEXTS, "symbols; a built-in profile is chosen when the kernel has all of them", default=()),
+        Key("stop", Form.TEXT, "function that the kernel reaches when it has booted and is idle"),
     ),
     Kernel,
 )
 ADDRESS = Table(
     "How addresses relate.",
     (
-        expression("direct_map", "where physical address 0 is mapped: virtual = physical + this"),
+        expression("direct_map", "virtual address at which physical address 0 is mapped: virtual = physical + this"),
         Key(
             "image",
             Form.TABLE,
-            "the virtual addresses of the kernel's image: surely RAM, where only the direct map gives memory",
+            "virtual addresses of the kernel's image: known to be RAM, even if memory is read through the direct map",
             keys=RANGE,
             record=Range,
         ),
@@ -116,25 +116,25 @@ ADDRESS = Table(
     Address,
 )
 EXCEPTION = Table(
-    "The exception that the kernel is handling, or reported last: `vmfault` takes the error code from here.",
+    "The exception that the kernel is handling, or reported last: `vmfault` reads the error code here.",
     (
-        expression("when", "true (not 0) when there is one", required=True),
+        expression("when", "true (not 0) when there is such an exception", required=True),
         expression("vector", "its vector (14 for a page fault)", required=True),
         expression("error_code", "the error code that the processor pushed", required=True),
         expression("address", "the faulting address; by default CR2"),
-        expression("rip", "the instruction that faulted"),
+        expression("rip", "address of the instruction that faulted"),
         expression("flags", "RFLAGS at that instruction"),
     ),
     Handled,
 )
 CHECKS = Table(
-    "Which rules are applied.",
+    "Changes to the rules that are checked.",
     (
         Key("off", Form.RULES, "rules that are not checked", default=()),
         Key(
             "severity",
             Form.SEVERITIES,
-            "rules with another severity",
+            "rules with a different severity",
             default=MappingProxyType({}),
             choices=("error", "warning"),
         ),
@@ -144,9 +144,9 @@ CHECKS = Table(
             "findings that are expected",
             default=(),
             keys=(
-                Key("id", Form.RULE, "its rule", required=True),
-                expression("address", "the object that breaks it; by default any"),
-                Key("reason", Form.TEXT, "why it is right as it is", required=True),
+                Key("id", Form.RULE, "id of the rule", required=True),
+                expression("address", "address of the object that breaks the rule; by default any"),
+                Key("reason", Form.TEXT, "why it is expected", required=True),
             ),
             record=Known,
         ),
@@ -155,16 +155,16 @@ CHECKS = Table(
 )
 
 INSTANCE = expression(
-    "instance", "the variable that it is about, such as `kernel_heap`: what `$` stands for in the table's expressions"
+    "instance", "the variable that the table describes, such as `kernel_heap`; `$` in its expressions stands for it"
 )
 ANY_KIND = Table(
-    "What tables of all kinds may say beside what their kind is about.",
+    "Keys of every kind, besides those of the kind itself.",
     (
-        Key("kind", Form.TEXT, "which of the kinds below", required=True),
+        Key("kind", Form.TEXT, "the kind; see below", required=True),
         Key(
             "like",
             Form.TEXT,
-            "the name of another such table: what this one does not say is taken over from there, key by key",
+            "name of another such table: each key that this table lacks is inherited from there",
         ),
         INSTANCE,
     ),
@@ -180,19 +180,19 @@ SINGLE: Mapping[str, Table] = {
     "page_records": PAGE_RECORDS,
     "checks": CHECKS,
 }
-"""The tables that a profile has once."""
+"""The tables that a profile may have once."""
 ALWAYS = ("kernel", "address", "checks")
-"""Those of them that are there when nothing of them is written: each key has its default then."""
+"""Tables that exist even when they are not written: each key then has its default."""
 NAMED: Mapping[str, Table] = {"dma": BUFFERS, "held": HELD, "pointers": POINTERS}
-"""The tables that a profile has by name (``[dma.NAME]``)."""
+"""The tables that a profile may have several times, by name (``[dma.NAME]``)."""
 KINDS: Mapping[str, Mapping[str, Table]] = {"pmm": PMM_KINDS, "heap": HEAP_KINDS}
-"""The tables that a profile has by name and kind (``[pmm.NAME]``), for each ``kind`` that they may be of."""
+"""The tables that a profile may have several times, by name (``[pmm.NAME]``): one table for each ``kind``."""
 
 
 COLLECTION = Table(
-    "Where many things of one kind are: an array (`entries` with `count` or `until`), a linked list (`head`, `next`), "
-    "a binary tree (`tree`, `left`, `right`), a single thing that a pointer leads to (`at`), or such a collection in "
-    "each element of another (`each`). Tables that take these keys have a row for all of them below.",
+    "Where several things of one kind are: an array (`entries` with `count` or `until`), a linked list (`head`, "
+    "`next`), a binary tree (`tree`, `left`, `right`), a single thing that a pointer points to (`at`), or such a "
+    "collection in each element of another (`each`). Below, tables that take these keys have one row for all of them.",
     COLLECTION_KEYS,
     Collection,
 )
@@ -231,7 +231,7 @@ def _rows(key: Key, prefix: str) -> list[str]:
         of_all = {below.name for below in COLLECTION_KEYS}
         doc = key.doc + (f"; `most` is {most}" if most else "")
         if not of_all <= {*key.names, "when"} and key.inline:
-            doc += "; of them there are " + ", ".join(f"`{below}`" for below in key.names)
+            doc += "; the keys are " + ", ".join(f"`{below}`" for below in key.names)
         return [f"| {title} | {default} | {doc} |"]
     if key.inline:
         return [row for below in key.keys for row in _rows(below, prefix)]
