@@ -59,6 +59,6 @@ def _why_none(symbols: Symbols, elf: Path | None) -> str:
 
 
 def _stamp(path_or_name: str | None) -> float | None:
-    """When a profile's file was last written, so that an edited one is read again."""
+    """When a profile's file was last written, so that an edited file is read again."""
     path = Path(path_or_name) if path_or_name else None
     return path.stat().st_mtime if path and path.is_file() else None

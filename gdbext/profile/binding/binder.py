@@ -25,7 +25,7 @@ class Binder:
         self.stand_in = compile_expression("0", symbols)
 
     def problem(self, where: str, problem: str) -> None:
-        """Note a problem at a place of the profile."""
+        """Note a problem at a location in the profile."""
         self._note(ProfileError(where, problem))
 
     def _note(self, problem: ProfileError) -> None:

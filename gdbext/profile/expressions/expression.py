@@ -1,7 +1,7 @@
 """Expressions over a kernel's symbols: compiled once against names and types, evaluated any number of times.
 
 ``grammar.py`` says what may be written, ``meaning.py`` gives it C's meaning, ``operations.py``
-computes it. This is the door to the three.
+computes it. This module is the interface to the three.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class FlatExpression:
     def evaluate_bytes(self) -> Scalar:
         """``f(buffer, offset, address)``: the value for the node at ``offset`` in ``buffer``.
 
-        ``address`` is the node's virtual address (0 will do unless ``uses_address``). The caller sees to it that
-        the span lies in the buffer.
+        ``address`` is the node's virtual address (0 will do unless ``uses_address``). The caller ensures that
+        the span is inside the buffer.
         """
         return scalar_over_bytes(self.operation)
 
@@ -68,7 +68,7 @@ class FlatExpression:
     ) -> NDArray[Any]:
         """The values for the nodes at ``offsets`` (in bytes) in ``buffer``, which are at virtual ``addresses``.
 
-        Offsets that are a range are those of nodes side by side. Raises IndexError when a node's span leaves the
+        A range of offsets is for adjacent nodes. Raises IndexError when a node's span leaves the
         buffer, EvaluationError when a node has no value.
         """
         if len(offsets) == 0:
@@ -90,8 +90,8 @@ class FlatExpression:
 class Expression:
     """An expression whose names and types are resolved.
 
-    ``text`` is what was written and ``where`` the place it was written at; ``type`` is the type of its value, before
-    an array becomes a pointer. ``operation`` is what it computes, None for a whole struct.
+    ``text`` is its source text and ``where`` its location; ``type`` is the type of its value, before
+    an array becomes a pointer. ``operation`` computes it, None for a whole struct.
     """
 
     def __init__(self, text: str, where: str, compiler: Compiler) -> None:
@@ -111,7 +111,7 @@ class Expression:
 
     @property
     def is_lvalue(self) -> bool:
-        """Whether it names a place in memory (a bit-field does not: it has no address of its own)."""
+        """Whether it has an address in memory (a bit-field has none of its own)."""
         return self._place is not None and self._place.bits is None
 
     @property
@@ -131,7 +131,7 @@ class Expression:
         return self._evaluate(memory, self._node(self_address), outer_address)
 
     def address(self, memory: VirtualMemory, self_address: int | None = None) -> VirtAddr:
-        """The address of what it names. Raises as ``evaluate`` does; ExpressionError if it has no address."""
+        """The address of its object in memory. Raises as ``evaluate`` does; ExpressionError if it has no address."""
         if self._address is None:
             raise ExpressionError(self.where, self.text, 0, "this is a value and has no address")
         return VirtAddr(self._address(memory, self._node(self_address), 0))
@@ -142,11 +142,11 @@ class Expression:
         return None if self.operation is None else _flat(self.operation)
 
     def settled(self, memory: VirtualMemory) -> Expression:
-        """The same at this stop: what does not depend on the node becomes a number, so that more of it is flat."""
+        """The same at this stop: parts that do not depend on the node become constants, so that more of it is flat."""
         if self.operation is None or self.flat is not None:
             return self
         found = copy(self)
-        for name in ("flat", "_evaluate", "_needs_node"):  # what was found out about the other one
+        for name in ("flat", "_evaluate", "_needs_node"):  # cached properties of the original
             found.__dict__.pop(name, None)
         found.operation = settled(self.operation, memory)
         return found
@@ -195,9 +195,9 @@ def _flat(operation: Operation) -> FlatExpression | None:
 
 
 def _reads(operation: Operation) -> tuple[list[Load] | None, bool]:
-    """The loads from the node that an operation makes, and whether it uses the node's address otherwise.
+    """An operation's loads from the node, and whether it uses the node's address otherwise.
 
-    None instead of the loads when one of them is from elsewhere.
+    None instead of the loads when it also loads from elsewhere.
     """
     if isinstance(operation, SelfAddress):
         return [], True

@@ -102,7 +102,7 @@ class Conditional:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """``object.name`` or ``object->name``: either works on an object and on a pointer to one."""
+    """``object.name`` or ``object->name``: either works on an object and on a pointer to an object."""
 
     position: int
     operand: Ast
@@ -207,7 +207,9 @@ class _Parser:
             tokens.append(_Token(kind, match.group(kind), match.start(kind)))
             at = match.end()
         if len(tokens) > MAX_TOKENS:
-            raise ExpressionError(self._where, self._text[:40] + "...", 0, f"longer than {MAX_TOKENS} tokens")
+            raise ExpressionError(
+                self._where, self._text[:40] + "...", 0, f"the expression is longer than {MAX_TOKENS} tokens"
+            )
         return [*tokens, _Token("end", "", len(self._text.rstrip()))]
 
     @property
@@ -375,7 +377,7 @@ class _Parser:
         return name
 
     def _parenthesised_type(self) -> str | None:
-        """``(type)`` at this place, taken; None, and nothing taken, when it is anything else."""
+        """Consume ``(type)`` here; None, and nothing consumed, when it is anything else."""
         start = self._at
         if self._accept("("):
             name = self._type_words(certain=False)
@@ -385,7 +387,7 @@ class _Parser:
         return None
 
     def _type_words(self, *, certain: bool) -> str | None:
-        """A type's name. Unless the place is ``certain`` to hold one, a lone unknown name is not treated as a type."""
+        """A type's name. Unless the position is ``certain`` to hold a type, a single unknown name is not a type."""
         words: list[str] = []
         tagged = False
         while self._token.kind in ("name", "quoted"):

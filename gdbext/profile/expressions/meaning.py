@@ -87,7 +87,7 @@ class Place:
 
 
 class Compiler:
-    """Compiles one expression: ``operation`` is its value (None for a struct), ``place_or_none`` where it is."""
+    """Compiles one expression: ``operation`` is its value (None for a struct), ``place_or_none`` its place."""
 
     def __init__(
         self, text: str, symbols: Symbols, self_type: Type | None, where: str, outer_type: Type | None = None
@@ -257,7 +257,7 @@ class Compiler:
         return Place(place.address, place.type, pointer=place.pointer and not inside, title=place.title)
 
     def _step(self, pointer: Value, count: Value, sign: str, position: int) -> Value:
-        """Pointer arithmetic: steps of the size of what it points to; bytes for ``void *``."""
+        """Pointer arithmetic: steps of the size of the type it points to; bytes for ``void *``."""
         target = pointer.type.target or VOID
         if count.type.kind not in _ARITHMETIC:
             raise self._error(position, f"{count.type.name} is not a number")
@@ -417,7 +417,7 @@ def find_member(kind: Type, name: str) -> tuple[Field, int] | None:
 
 
 def field_names(kind: Type) -> list[str]:
-    """The names that ``find_member`` finds."""
+    """The names that ``find_member`` accepts."""
     names: list[str] = []
     for member in kind.fields:
         if member.name:
@@ -431,7 +431,7 @@ def _no_member(kind: Type, name: str) -> str:
     names = field_names(kind)
     if not names:
         incomplete = kind.kind in _AGGREGATES and not kind.size
-        return f"{kind.name} is not defined anywhere" if incomplete else f"{kind.name} has no members"
+        return f"{kind.name} is declared but not defined" if incomplete else f"{kind.name} has no members"
     return f"{kind.name} has no member '{name}'" + _hint(nearest_names(name, names))
 
 

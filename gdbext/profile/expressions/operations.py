@@ -2,7 +2,7 @@
 
 One tree of operations is turned into three kinds of Python closure, which must agree (the third in ``vectors.py``):
 
-    over memory     (memory, the node, what it is nested in)      one value, through any number of pointers
+    over memory     (memory, the node, its outer element)         one value, through any number of pointers
     over bytes      (buffer, offset of the node, its address)     one node, whose bytes have been read already
     over arrays     (buffer, offsets of nodes, their addresses)   many nodes at once, with numpy
 
@@ -188,7 +188,7 @@ def walk(operation: Operation) -> Iterator[Operation]:
 
 
 def folded(operation: Operation) -> Operation:
-    """The number that an operation on numbers alone yields; else the operation itself.
+    """The result of an operation on constants, as a constant; any other operation unchanged.
 
     What has no value (a division by zero) is left unchanged: it may be in a branch that is never taken.
     """
@@ -227,7 +227,7 @@ def settled(operation: Operation, memory: Any) -> Operation:
 
 
 def mentions_self(operation: Operation) -> bool:
-    """Whether the node's address is needed, or anything in the node or in what it is nested in."""
+    """Whether it needs the node's address, or anything in the node or in the element that the node is nested in."""
     return isinstance(operation, SelfAddress | OuterAddress) or any(
         mentions_self(child) for child in children(operation)
     )
@@ -255,7 +255,7 @@ def add_offset(operation: Operation, offset: int) -> Operation:
 
 
 def scalar_over_memory(operation: Operation) -> Scalar:
-    """``f(memory, address of the node, that of what it is nested in)``.
+    """``f(memory, address of the node, address of the element that the node is nested in)``.
 
     Raises EvaluationError, and whatever the memory raises.
     """
@@ -264,7 +264,7 @@ def scalar_over_memory(operation: Operation) -> Scalar:
 
 
 def address_over_memory(address: Operation, pointer: bool, title: str) -> Scalar:
-    """The same arguments: where a place is; EvaluationError when a null pointer leads to it."""
+    """The address of a place, with the same arguments. Raises EvaluationError when it follows a null pointer."""
     base, offset = offset_from_base(address)
     start = scalar_over_memory(base)
 
@@ -347,7 +347,7 @@ class _Scalars:
             case SelfAddress():
                 return self._self_address
             case OuterAddress():
-                assert self._outer_address is not None  # what is computed over bytes has none
+                assert self._outer_address is not None  # operations over bytes have no outer element
                 return self._outer_address
             case Load(base=base):
                 return self._load(operation, self.build(base))

@@ -1,4 +1,4 @@
-"""What an expression computes over many nodes at once, with numpy: the third kind of closure of ``operations.py``."""
+"""Evaluates an expression over many nodes at once, with numpy: the third kind of closure of ``operations.py``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def vector(operation: Operation) -> Vector:
         case SelfAddress():
             return lambda buffer, offsets, addresses: addresses
         case OuterAddress():
-            raise ValueError("what a node is nested in is not among its bytes")
+            raise ValueError("the outer element is not among a node's bytes")
         case Load():
             return _load_vector(operation)
         case Convert(operand=operand, width=width):

@@ -25,7 +25,7 @@ _PROFILE_NAMES = ("gdbext.toml",)
 
 
 def load_profile(path_or_name: str | Path, rules: Collection[str] | None = None) -> Profile:
-    """A profile from a file, or a built-in one by its name (``reference``).
+    """A profile from a file, or a built-in profile by its name (``reference``).
 
     ``rules`` are the ids that its [checks] may name, None for any. Raises ProfileError with the line of the first
     mistake, or when there is no such profile.
@@ -73,7 +73,7 @@ def find_profile(elf_path: str | Path | None, symbols: Symbols, rules: Collectio
 
 
 def read_profile(text: str, title: str, rules: Collection[str] | None = None) -> Profile:
-    """A profile from its text; ``title`` is what errors call the file, ``rules`` are as in `load_profile`.
+    """A profile from its text; ``title`` is the file's name in errors, ``rules`` are as in `load_profile`.
 
     Raises ProfileError.
     """
