@@ -249,6 +249,9 @@ class _Walk:
         """Handle an address where the chunks are interrupted; where to go on, None at the segment's end."""
         if at >= self._segment.end:
             return None
+        if self._count >= MOST_CHUNKS:
+            self.lost.append(Lost(VirtAddr(at), self._segment.end, f"more than {MOST_CHUNKS} chunks"))
+            return None
         block = self._block(at, 0)
         readable = len(block.hops) > 0
         hop = int(block.hops[0]) * self._grid if readable else 0
@@ -267,8 +270,6 @@ class _Walk:
     def _why(self, block: _Block, hop: int) -> str:
         if not len(block.hops):
             return block.why or "the segment ends inside a header"
-        if self._count >= MOST_CHUNKS:
-            return f"more than {MOST_CHUNKS} chunks"
         return "the size there is impossible" if not hop else "the magic value of a header is missing there"
 
     def _begins(self, at: int) -> bool:
