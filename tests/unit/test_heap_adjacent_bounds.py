@@ -6,6 +6,7 @@ import pytest
 from gdbext.heap import adjacent
 from gdbext.heap.adjacent import MOST_LOST, MOST_SCANNED, MOST_UNREADABLE
 from gdbext.heap.parts import MOST_CHUNKS
+from gdbext.progress import shown_by
 from gdbext.x86.virtual import PagedMemory
 
 from .guest import cpu
@@ -271,6 +272,17 @@ def test_a_header_of_which_the_last_bytes_cannot_be_read(symbols):
     places = write_sorted(kernel, [(0x1000 - 16 - HEADER, False), (64, False)])
     assert places[1] == 0x40FF0
     assert told(kernel)[0] == [ARENA]
+
+
+def test_progress_is_counted_in_bytes_of_the_segment(kernel):
+    size_of(kernel, B, 0)
+    shown = []
+    with shown_by(lambda what, done, total: shown.append((done, total))):
+        kernel.read()
+    assert {total for _, total in shown} == {END - A}
+    done = {done for done, _ in shown}
+    assert {0, B - A + 16, C - A} <= done  # the first chunk, where a header is looked for, and where chunks go on
+    assert max(done) < END - A
 
 
 # --- footers ----------------------------------------------------------------------------------------------------------

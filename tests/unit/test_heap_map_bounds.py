@@ -32,7 +32,9 @@ def test_a_heap_without_segments_and_chunks_has_no_addresses():
 def test_segments_that_are_too_far_apart_to_be_drawn(width, drawn):
     assert WIDEST == 1 << 61
     torn = heap([], [(LOW - BASE, LOW - BASE + 64), (LOW - BASE + width - 64, LOW - BASE + width)])
-    assert isinstance(heap_map(torn, None), HeapMap if drawn else Unread)
+    found = heap_map(torn, None)
+    assert isinstance(found, HeapMap if drawn else Unread)
+    assert not getattr(found, "absent", False)  # it is there, and damaged
 
 
 def test_the_span_of_a_heap_is_that_of_its_segments_and_its_watermark():
@@ -74,6 +76,12 @@ def test_chunks_that_do_not_touch_a_segment_are_outside(at, outside):
     assert heap_map(heap([(at, 40, False, True)], [(128, 192)]), None, (BASE, BASE + 8)).outside == 0
 
 
+def test_a_heap_may_begin_with_the_first_of_all_addresses():
+    found = heap_map(heap([(-BASE, 40, False, True)], [(-BASE, 72 - BASE)]), None)
+    assert [begin + BASE for begin, _ in stretches(found)] == [0, 16, 56, 64]
+    assert found.sizes == {"overhead": 24, "used": 40, "unknown": 8}
+
+
 def test_an_overwritten_chunk_reaches_up_to_the_next_or_to_its_segments_end():
     chunks = [(0, 40, False, True), (64, 1 << 40, False, False), (128, 40, True, True), (192, 7, True, False)]
     found = heap_map(heap(chunks, [(0, 224), (288, 320)]), None)
@@ -99,7 +107,7 @@ def test_what_is_not_known_is_so_wherever_it_lies():
 
 
 def test_what_is_overwritten_is_no_second_chunk():
-    chunks = [(0, 104, False, True), (64, 40, False, False)]
+    chunks = [(0, 104, False, True), (64, 48, True, False)]
     found = stretches(heap_map(heap(chunks, [(0, 128)]), None))
     assert found == [(0, "overhead"), (16, "used"), (120, "overhead")]
 
