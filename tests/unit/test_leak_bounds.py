@@ -146,23 +146,19 @@ def behind_tables(pointer, direct_map=DIRECT, rows=None, pages=FRAMES):
 FIRST, SECOND = BASE + 16, BASE + PAGE + 16
 
 
-@pytest.mark.parametrize(
-    ("offset", "leads_to"),
-    [
-        (FRAMES[0] + 15, None),
-        (FRAMES[0] + 16, FIRST),
-        (FRAMES[0] + 16 + 0xFF, FIRST),
-        (FRAMES[0] + 16 + 0x100, None),
-        (FRAMES[1] + 15, None),
-        (FRAMES[1] + 16, SECOND),
-        (FRAMES[1] + 16 + 0xFF, SECOND),
-        (FRAMES[1] + 16 + 0x100, None),
-        (0x8000 + 16, None),
-    ],
-)
-def test_a_pointer_may_go_through_the_direct_map(offset, leads_to):
-    assert behind_tables(DIRECT + offset) == [payload for payload in (FIRST, SECOND) if payload != leads_to]
-    assert behind_tables(DIRECT + offset, None) == [FIRST, SECOND]
+@pytest.mark.parametrize("frames", [FRAMES, FRAMES[::-1]])
+@pytest.mark.parametrize(("offset", "leads"), [(15, False), (16, True), (16 + 0xFF, True), (16 + 0x100, False)])
+@pytest.mark.parametrize("page", [0, 1])
+def test_a_pointer_may_go_through_the_direct_map(frames, page, offset, leads):
+    pointer = DIRECT + frames[page] + offset
+    lost_else = [payload for payload in (FIRST, SECOND) if not leads or payload != (FIRST, SECOND)[page]]
+    assert behind_tables(pointer, pages=frames) == lost_else
+    assert behind_tables(pointer, None, pages=frames) == [FIRST, SECOND]
+    assert behind_tables(pointer - DIRECT, direct_map=0, pages=frames) == lost_else
+
+
+def test_a_frame_between_those_of_a_heap_is_not_the_heaps():
+    assert behind_tables(DIRECT + 0x8010) == [FIRST, SECOND]
 
 
 def test_a_payload_over_two_pages_goes_on_in_another_frame():
@@ -177,6 +173,7 @@ def test_a_heap_in_the_direct_map_itself_has_one_address():
     pages = (BASE, BASE + PAGE)
     assert behind_tables(FIRST, direct_map=0, pages=pages) == [SECOND]
     assert behind_tables(SECOND, direct_map=0, pages=pages) == [FIRST]
+    assert behind_tables(DIRECT + FIRST, pages=pages) == [SECOND]  # this one is somewhere else
 
 
 def test_without_paging_there_is_no_direct_map():
