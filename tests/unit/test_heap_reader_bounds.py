@@ -515,3 +515,68 @@ def test_a_circular_list_is_seen_from_its_lowest_chunk_on(symbols, order):
 def test_a_circle_that_does_not_close(symbols):
     kernel, places = ring(symbols, (1, 2, 0), closes=False)
     assert seen_from(kernel) == ([places[1], places[2], places[0]], [], (Stop.SHORT, places[0], 0))
+
+
+@pytest.mark.parametrize("offset", [0, 8, 16])
+def test_links_may_lead_into_headers_and_another_link_than_0_end_the_list(symbols, offset):
+    end = 0x77
+    kernel = Kernel(symbols, LIST + f'link_offset = {offset}\nend = "key"\nrover = "rover"\n')
+    places = write_list(kernel, TILES)
+    kernel.put("key", end)
+    for number, place in enumerate(places):
+        following = places[number + 1] + offset if number < 4 else end
+        kernel.fields(place + 16, following, places[number - 1] + offset if number else end)
+    for name, place in (("head", places[0]), ("tail", places[4]), ("rover", places[2])):
+        kernel.put(name, place + offset)
+    assert seen_from(kernel) == (places, [], None)
+    heap = kernel.read()
+    assert (heap.detail.head, heap.detail.tail, heap.detail.rover) == (places[0], places[4], places[2])
+    assert (heap.chunks.prev.tolist(), heap.chunks.next.tolist()) == ([0, *places[:4]], [*places[1:], 0])
+    assert kernel.found() == []
+    for name in ("tail", "rover"):
+        kernel.put(name, end)
+    detail = kernel.read().detail
+    assert (detail.tail, detail.rover) == (0, 0)
+
+
+def test_what_of_slabs_is_not_seen(symbols):
+    """A header overwritten, a list of slabs that breaks off, a list of free objects that does."""
+    kernel = Slabs(symbols, "links", [(0, []), (0, [3]), (1, []), (1, [])])
+    assert kernel.read().lost == ()
+    kernel.fields(kernel.object(1, 3), 0x123)
+    kernel.fields(kernel.header(3) + 8, 0x7FFF_0000_0000)
+    kernel.fields(kernel.header(0) + 40, 0)  # its magic
+    lost = [(one.start, one.end) for one in kernel.read().lost]
+    assert lost == [(at, at + 1) for at in (kernel.header(0), kernel.header(3), kernel.header(1))]
+
+
+def test_a_list_of_slabs_whose_first_link_leads_astray(symbols):
+    kernel = Slabs(symbols, "links", [(0, [])])
+    kernel.fields(CACHES + 48, 0x7FFF_0000_0000)  # the empty ones of red
+    assert [(one.start, one.end) for one in kernel.read().lost] == [(0x7FFF_0000_0000, 0x7FFF_0000_0001)]
+
+
+def test_objects_that_are_the_heaps_own_are_no_chunks(symbols, monkeypatch):
+    monkeypatch.setattr(test_heap_slabs, "WHERE", test_heap_slabs.WHERE + 'internal = "self == caches"\n')
+    kernel = Slabs(symbols, "bits", [(0, [2]), (1, [3]), (0, [])])
+    heap = kernel.read()
+    assert seen(heap) == [(kernel.object(1, n), 48, n == 3) for n in range(CAPACITY)]
+    slabs = heap.detail.slabs
+    assert [cache.internal for cache in slabs.caches] == [True, False]
+    assert slabs.chunk.tolist() == [-1] * 16 + list(range(8))  # as on lists: the slabs of red, then that of green
+    assert slabs.slab_of_chunks(CAPACITY).tolist() == [2] * CAPACITY
+    assert len(slabs.objects.free) == 24
+
+
+@pytest.mark.parametrize(("strides", "cache"), [((64, 48), 1), ((48, 64), 0), ((48, 48), -1), ((64, 32), -1)])
+def test_a_slab_of_which_nothing_else_tells_is_of_the_only_cache_with_its_stride(symbols, monkeypatch, strides, cache):
+    monkeypatch.setattr(
+        test_heap_slabs, "SLAB", test_heap_slabs.SLAB.replace('cache = "cache"\n', 'stride = "bits"\ncapacity = "8"\n')
+    )
+    kernel = Slabs(symbols, "numbers", [(1, [])])
+    for number, stride in enumerate(strides):
+        kernel.fields(CACHES + 0x100 * number + 8, stride)
+        kernel.fields(CACHES + 0x100 * number + 32, 0, 0, 0)  # on no list
+    kernel.fields(kernel.header(0) + 56, 48)
+    slabs = kernel.read().detail.slabs
+    assert (slabs.cache.tolist(), slabs.shape.stride.tolist(), slabs.sound.tolist()) == ([cache], [48], [True])
