@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gdbext.checks.physical.bitmaps import BIT_RULES
-from gdbext.checks.physical.managers import pmm_rules
+from gdbext.checks.physical.inputs import Recorded
+from gdbext.checks.physical.managers import pmm_rules, reserved_frames
 from gdbext.pmm.bitmap import BitmapSnapshot, Patch, Summary, Torn, Words
 from gdbext.pmm.frames import FrameSet
 from gdbext.structures.counter import Counter
@@ -229,6 +230,16 @@ def test_frames_between_regions_are_nobodys():
     regions = patch(0, 8), patch(16, 24)
     assert bitmap(*regions).total == 32
     assert bitmap(*regions, with_holes=True).total == 40
+    everything = numbers(range(40), 40)
+    recorded = Recorded(everything, everything, None, lambda address: f"{address:#x}")
+    usable = boot([(BASE, at(40))])
+    free = {*range(8), *range(16, 40)}
+    assert found("PMM02", bitmap(*regions, free=free), recorded=recorded, boot_map=usable) == []
+    holes = bitmap(*regions, free=free, with_holes=True)
+    assert found("PMM02", holes, recorded=recorded, boot_map=usable) == [("frame", at(8))]
+    reserved = boot([(BASE, at(4))])
+    assert reserved_frames(bitmap(*regions), reserved).numbers().tolist() == [*range(4, 8), *range(16, 40)]
+    assert reserved_frames(holes, reserved).numbers().tolist() == [*range(4, 40)]
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,27 @@ def test_uses_that_are_named():
     assert len(four.evidence) == 6
 
 
+@pytest.mark.parametrize(("uses", "named"), [(1, 0), (2, 2), (3, 3)])
+def test_several_uses_of_a_stretch_are_evidence_and_one_is_what_is_there(uses, named):
+    pairs = [(0x4000 + step, 0x4001 + step) for step in range(uses)]
+    (finding,) = report("PMM02", manager({2}), mapped=ranges(*pairs)).findings
+    assert finding.actual == "free, but it is in 0x4000"
+    assert len(finding.evidence) == 2 + named
+
+
+AROUND = [(0x3000, 0x4000), (0x6000, 0x7000)]
+"""Two ranges beside frames 2 and 3, and some in them."""
+WITHIN = [(0x5FFF, 0x6000), (0x4000, 0x4001), (0x4001, 0x4002), (0x4002, 0x4003), (0x4003, 0x4004)]
+
+
+def test_other_uses_of_metadata_that_are_named():
+    shared = (*WITHIN, (0x4000, 0x6000))
+    (finding,) = report("PMM03", manager(), metadata=ranges((0x4000, 0x6000)), mapped=ranges(*AROUND, *shared)).findings
+    assert (finding.address, finding.actual) == (0x4000, "it is in 0x5fff too")
+    assert finding.evidence[0].startswith("8 KiB from 0x4000")
+    assert finding.evidence[1:] == ("it is in 0x4000", "it is in 0x4001", "it is in 0x4002")
+
+
 @pytest.mark.parametrize(
     ("other", "frames"),
     [((0x4000, 0x5000), [2]), ((0x5000, 0x6000), []), ((0x3000, 0x4000), []), ((0x4FFF, 0x7000), [2])],
@@ -166,6 +187,24 @@ def test_what_is_reserved_at_boot_is_not_free(used, frames):
     assert found("PMM04", manager(range(COUNT)), boot_map=whole) == at(*frames)
     assert found("PMM04", manager(range(COUNT)), boot_map=whole, image=ranges(used)) == []
     assert found("PMM04", manager(range(COUNT)), boot_map=whole, metadata=ranges(used)) == []
+    assert found("PMM04", manager(), boot_map=whole) == []
+
+
+def test_a_frame_that_may_not_be_free_is_one_finding():
+    """Whatever makes it so: no RAM, not usable, reserved, reclaimable."""
+    short = RamMap([ram_range(0, 0x4000), ram_range(0x5000, 1 << 20)])
+    hole = [(0, 0x4000), (0x5000, 1 << 20)]
+    for ram, usable, reserved, later in (
+        (short, hole, [(0x4000, 0x5000)], []),
+        (short, [(0, 1 << 20)], [], []),
+        (None, hole, [], []),
+        (None, hole, [(0x4000, 0x5000)], []),
+        (None, hole, [(0x4000, 0x5000)], [(0x4000, 0x5000)]),
+        (None, hole, [], [(0x4800, 0x5000)]),  # frame 2 is not usable even then
+    ):
+        more = {} if ram is None else {"ram": ram}
+        assert found("PMM04", manager({2}), boot_map=boot(usable, reserved, later), **more) == [0x4000]
+        assert found("PMM04", manager({1, 3}), boot_map=boot(usable, reserved, later), **more) == []
 
 
 def test_what_is_reclaimable_is_kept_until_then():
@@ -269,6 +308,27 @@ def test_a_frame_with_one_reference_has_one_owner(mapped, single, wrong):
     findings = report("PMM02", manager(), recorded=records(single=single), mapped=ranges(*mapped), boot_map=usable)
     assert [finding.address for finding in findings.findings] == at(*wrong)
     assert found("PMM02", manager(), recorded=records(), mapped=ranges(*mapped), boot_map=usable) == []
+
+
+def test_the_owners_of_a_frame_with_one_reference_that_are_named():
+    usable, shared = boot([(BASE, END)]), ((0x4000, 0x6000), *WITHIN)
+    recorded = records(single=range(COUNT))
+    (finding,) = report(
+        "PMM02", manager(), recorded=recorded, mapped=ranges(*AROUND, *shared), boot_map=usable
+    ).findings
+    assert (finding.address, finding.actual) == (0x4000, "it is in 0x4000 and it is in 0x5fff")
+    assert finding.evidence == ("2 frames from 0x4000", "it is in 0x4000", "it is in 0x4001")
+
+
+def test_a_free_frame_that_is_in_use_is_one_finding():
+    usable, twice = boot([(BASE, END)]), ranges((0x4000, 0x5000), (0x4000, 0x5000))
+    recorded = records(free={2}, single=range(COUNT))
+    (finding,) = report("PMM02", manager({2}), recorded=recorded, mapped=twice, boot_map=usable).findings
+    assert finding.actual == "free, but it is in 0x4000"
+    (once,) = report("PMM02", manager({2}), recorded=recorded, mapped=twice[:1], boot_map=usable).findings
+    assert len(once.evidence) == 2  # its record says that it is free: that is no evidence
+    (said,) = report("PMM02", manager({2}), recorded=records(), mapped=twice[:1], boot_map=usable).findings
+    assert said.evidence[2:] == ("it is in 0x4000", "its record at 0x4000 says so")
 
 
 # What rules are made of
