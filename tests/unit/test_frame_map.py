@@ -1,5 +1,9 @@
 """The map's composition on ranges small enough to be cut by hand, ragged edges and all."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
 import numpy as np
 
 from gdbext.checks.physical.frame_map import FrameMapInputs, Held, frame_map
@@ -7,10 +11,12 @@ from gdbext.checks.physical.inputs import PhysicalRange
 from gdbext.machine.memory import RamMap, RamRange
 from gdbext.pmm.bootmap import BootMap, BootRange
 from gdbext.pmm.frames import FrameSet
-from gdbext.pmm.snapshot import PmmSnapshot
+from gdbext.pmm.page_records import PageRecordsSnapshot
+from gdbext.pmm.snapshot import Place, PmmSnapshot
 from gdbext.report.physical import STATES
 from gdbext.report.text import Style, shows_unicode
-from gdbext.units import PhysAddr
+from gdbext.structures.collections import Rows
+from gdbext.units import PhysAddr, VirtAddr
 
 RAM = RamMap([RamRange(PhysAddr(0), PhysAddr(0x8000)), RamRange(PhysAddr(0xA000), PhysAddr(0x10000))])
 
@@ -113,3 +119,32 @@ def test_character_sets() -> None:
     assert shows_unicode("cp437")
     for encoding in ("ANSI_X3.4-1968", "ISO-8859-1", "no such thing", "", None):
         assert not shows_unicode(encoding)
+
+
+def records(base: int, free: list[int] | None) -> PageRecordsSnapshot:
+    """Records of frames from ``base`` on, each free or not; None: they do not tell."""
+    count = len(free or [])
+    nodes, columns = np.arange(count, dtype=np.uint64), {} if free is None else {"free": np.array(free)}
+    rows = Rows("records", nodes, np.zeros(count, dtype=np.int64), None, columns, {}, {}, ())
+    described = cast(Any, SimpleNamespace(frame_size=4096))
+    return PageRecordsSnapshot(described, PhysAddr(base), count, Place(VirtAddr(0), 0, ""), rows, in_flux=False)
+
+
+def test_a_frame_that_is_free_and_in_use_by_its_record() -> None:
+    free = manager(0x1000, [0, 1, 2, 3, 4], 6)
+    inputs = FrameMapInputs((free,), RAM, None, (), records(0x1000, [0, 1, 1, 0, 1, 0]))
+    assert drawn(inputs, 0x1000, 0x7000) == [
+        (0x1000, 0x2000, "free but in use"),
+        (0x2000, 0x4000, "free"),
+        (0x4000, 0x5000, "free but in use"),
+        (0x5000, 0x6000, "free"),
+        (0x6000, 0x7000, "used"),
+    ]
+    from_two = replace(inputs, records=records(0x2000, [1, 0]))
+    assert drawn(from_two, 0x1000, 0x5000) == [
+        (0x1000, 0x3000, "free"),
+        (0x3000, 0x4000, "free but in use"),
+        (0x4000, 0x5000, "free"),
+    ]
+    silent = replace(inputs, records=records(0x1000, None))
+    assert drawn(silent, 0x1000, 0x6000) == [(0x1000, 0x6000, "free")]

@@ -80,6 +80,22 @@ def test_a_table_is_named_once(tree):
     assert [line.split(":")[0] for line in finding.evidence] == ["level 3", "level 3"]
 
 
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 20])
+def test_eight_uses_of_a_table_are_listed_and_all_are_counted(tree, count):
+    tree.map(0, FRAME)
+    for slot in range(count):
+        tree.guest.entry(tree.root, slot, tree.table((0,)) | P | W | U)
+    findings = tree.report("PT20").findings
+    assert [finding.actual for finding in findings] == [f"referenced {count} times"] * (count > 1)
+    for finding in findings:
+        places = [f"{tree.root + 8 * slot:#x}" for slot in range(min(count, 8))]
+        starts = [f"{slot << 39:#x}" for slot in range(len(places))]
+        assert all(
+            f"{place}," in line and line.endswith(f" {start}")
+            for place, start, line in zip(places, starts, finding.evidence, strict=True)
+        )
+
+
 def test_a_table_of_two_levels(tree):
     tree.map(0, FRAME)
     upper = tree.table((0,))
@@ -164,6 +180,7 @@ def roots(tree, change=None):
         ({256: 0x8000 | P | W | 1 << 9}, []),  # software's
         ({256: 0x8000 | P | W | 1 << 52}, []),
         ({256: 1 << 51 | 0x8000 | P | W}, [256]),
+        ({256: 0x8000 | W}, [256]),
         ({257: 0xB000 | P}, [257]),
     ],
 )
@@ -367,6 +384,8 @@ def test_the_part_of_a_section_that_has_too_many_rights_is_named(tree):
     names = Names(sections=(Section(".part", VirtAddr(TEXT), 3 * PAGE, False, True),))
     findings = [f for f in tree.report("PT27", names).findings if ".part" in f.expected]
     assert [(f.address, f.actual) for f in findings] == [(TEXT + PAGE, "writable")]
+    (entry,) = findings[0].evidence
+    assert f"{tree.table((511, 510, 0)) + 8:#x}" in entry
 
 
 # PT29: the identity map
