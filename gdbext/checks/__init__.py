@@ -1,1 +1,1 @@
-"""The invariants: rules that a healthy kernel keeps. Each looks at snapshots and yields what is broken."""
+"""The invariants: rules that a healthy kernel keeps. Each checks snapshots and yields what is broken."""

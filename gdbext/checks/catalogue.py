@@ -1,4 +1,4 @@
-"""Every rule, by layer: the names that profiles, options and completion accept."""
+"""Every rule that is checked, by layer: the rules that profiles, options and completion may name."""
 
 from gdbext.checks.heaps.chunks import HEAP_RULES
 from gdbext.checks.heaps.leaks import LEAK_RULES

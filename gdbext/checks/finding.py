@@ -1,4 +1,4 @@
-"""Rules and findings: a rule has an id and runs over snapshots, without gdb."""
+"""Findings, and the rules that yield them: a rule has an id, and checks snapshots that do not depend on gdb."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ Inputs = TypeVar("Inputs")
 class Severity(Enum):
     """How bad a finding is.
 
-    ``in-flux``: the manager was being changed at the stop (its lock was held), so this may not be a fault.
+    ``in-flux``: the manager was being changed at the stop (its lock was held), so this may not be a fault at all.
     """
 
     ERROR = "error"
@@ -24,10 +24,10 @@ class Severity(Enum):
 
 @dataclass(frozen=True)
 class Broken:
-    """A violation, as a rule's check yields it; `Rule.finding` makes a finding of it.
+    """A broken rule, as the rule's check yields it; `Rule.finding` makes a finding of it.
 
-    ``address`` is that of the first bad object: virtual in the kernel's structures, physical for a frame; ``subject``
-    is the kind of object. ``cause`` is the likely reason, as text.
+    ``address`` is that of the first bad object: virtual for the kernel's structures, physical for a frame;
+    ``subject`` says which. ``cause`` is the likely reason, as text.
     """
 
     subject: str
@@ -41,7 +41,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Finding:
-    """A broken rule with its evidence: the rule's id and title, and the fields of `Broken`."""
+    """One broken rule, with its evidence: the rule's id and title, and the fields of `Broken`."""
 
     id: str
     severity: Severity
@@ -56,7 +56,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A rule that could not be checked, or (``partly``) only in part, and why."""
+    """A rule that could not be checked, or (``partly``) not completely, and why."""
 
     id: str
     why: str
@@ -65,7 +65,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The outcome of a set of rules: ``checked`` lists the rules that were checked, even if only in part."""
+    """The outcome of a set of rules: ``checked`` lists the rules that were checked, completely or in part."""
 
     findings: tuple[Finding, ...]
     checked: tuple[str, ...]
@@ -76,8 +76,8 @@ class CheckReport:
 class Rule(Generic[Inputs]):
     """A rule over one kind of snapshot.
 
-    ``missing`` says why the rule cannot be checked here, or None if it can; ``partly`` lists what it skips here;
-    ``check`` yields the violations, and the rule adds its id and title to them.
+    ``missing`` says why the rule cannot be checked here, or None if it can; ``partly`` says what it does not check
+    here; ``check`` yields what is broken, and the rule adds its id and title.
     """
 
     id: str
@@ -87,7 +87,7 @@ class Rule(Generic[Inputs]):
     partly: Callable[[Inputs], tuple[str, ...]] = lambda _: ()
 
     def finding(self, broken: Broken) -> Finding:
-        """The finding that this rule is broken."""
+        """Make a finding of what its check yields."""
         return Finding(
             id=self.id,
             severity=broken.severity,
@@ -102,16 +102,16 @@ class Rule(Generic[Inputs]):
 
 
 FINDINGS_KEPT = 20
-"""The number of findings of a rule that are listed; the last one then says that there are more."""
+"""At most this many findings of one rule are listed; the last of them then says that there are more."""
 
 
 def run_rules(rules: Iterable[Rule[Inputs]], inputs: Inputs, *, in_flux: bool = False) -> CheckReport:
-    """Check every rule. With ``in_flux`` all findings have that severity: the manager's lock was held."""
+    """Check every rule. With ``in_flux`` all findings are of that severity: the manager's lock was held."""
     return in_order(look(rule, inputs, in_flux=in_flux) for rule in rules)
 
 
 def look(rule: Rule[Inputs], inputs: Inputs, *, in_flux: bool = False) -> CheckReport:
-    """Check one rule. Inputs that it does not need are not read."""
+    """Check one rule. Inputs that it does not use are not read."""
     why = rule.missing(inputs)
     if why is not None:
         return CheckReport((), (), (Skipped(rule.id, why),))
@@ -123,7 +123,7 @@ def look(rule: Rule[Inputs], inputs: Inputs, *, in_flux: bool = False) -> CheckR
 
 
 def in_order(reports: Iterable[CheckReport]) -> CheckReport:
-    """The reports of different rules, in their order."""
+    """The reports of different rules, one after the other."""
     reports = tuple(reports)
     return CheckReport(
         tuple(finding for report in reports for finding in report.findings),
@@ -133,7 +133,7 @@ def in_order(reports: Iterable[CheckReport]) -> CheckReport:
 
 
 def only(report: CheckReport, wanted: Callable[[str], bool]) -> CheckReport:
-    """The part of a report about the wanted rules."""
+    """The part of a report that is about the wanted rules."""
     return CheckReport(
         tuple(finding for finding in report.findings if wanted(finding.id)),
         tuple(rule for rule in report.checked if wanted(rule)),
@@ -142,24 +142,24 @@ def only(report: CheckReport, wanted: Callable[[str], bool]) -> CheckReport:
 
 
 def _capped(found: Iterable[Broken]) -> list[Broken]:
-    """The first findings of a rule; the rest are not computed, a damaged heap may have millions."""
+    """The first findings of a rule; it does not search for more, as a damaged heap may have millions."""
     findings = list(islice(found, FINDINGS_KEPT + 1))
     if len(findings) <= FINDINGS_KEPT:
         return findings
     last = findings[FINDINGS_KEPT - 1]
     return [
         *findings[: FINDINGS_KEPT - 1],
-        replace(last, evidence=(*last.evidence, "more of this rule are not listed")),
+        replace(last, evidence=(*last.evidence, "further findings of this rule are not listed")),
     ]
 
 
 def not_looked_at(rules: Iterable[Rule[Inputs]], why: str) -> CheckReport:
-    """The report if there is nothing to check: every rule is skipped."""
+    """The report when there is nothing to check: every rule is skipped."""
     return CheckReport((), (), tuple(Skipped(rule.id, why) for rule in rules))
 
 
 def combined(reports: Iterable[CheckReport]) -> CheckReport:
-    """Several reports as one: a rule that was skipped in one and checked in another was checked in part."""
+    """Several reports as one: a rule that one of them skipped and another checked was checked in part."""
     reports = list(reports)
     checked = sorted({rule for report in reports for rule in report.checked})
     findings = [finding for report in reports for finding in report.findings]

@@ -1,4 +1,4 @@
-"""Overlapping half-open ranges of addresses, from which maps of memory are composed."""
+"""Overlaid half-open ranges of addresses, the layers of memory maps."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ Ranges = NDArray[np.int64]
 
 
 def coverage(borders: NDArray[np.int64], ranges: Ranges) -> NDArray[np.int64]:
-    """For each piece between two borders (the last has no end) how many ranges, which end at borders, cover it."""
+    """How many ranges cover each piece between two borders (the last piece has no end); ranges end at borders."""
     change = np.zeros(len(borders) + 1, dtype=np.int64)
     np.add.at(change, np.searchsorted(borders, ranges[:, 0]), 1)
     np.add.at(change, np.searchsorted(borders, ranges[:, 1]), -1)

@@ -1,1 +1,1 @@
-"""The knowledge about one stop, a class for each domain: what it reads, its rules, and what they need."""
+"""What gdbext knows about one stop, a class for each subject: what it reads, its rules, and their inputs."""

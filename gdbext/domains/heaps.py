@@ -1,4 +1,4 @@
-"""The kernel's heaps: their contents, leaked chunks, and whether they are in order."""
+"""The kernel's heaps: their contents, their leaks, and whether they are in order."""
 
 from gdbext.checks.finding import CheckReport, Rule, combined, look, not_looked_at, only, run_rules
 from gdbext.checks.heaps.chunks import HEAP_RULES, heap_rules, report_unread_heap
@@ -20,7 +20,7 @@ from gdbext.structures.unread import NONE_SERVES, Unread
 
 
 class Heaps(Domain):
-    """The heaps of one stop. Builds on the translation."""
+    """The heaps of one stop. Depends on the translation."""
 
     rules = (*HEAP_RULES, *HEAP_PLACE_RULES)
 
@@ -31,7 +31,7 @@ class Heaps(Domain):
     @property
     @part
     def all(self) -> tuple[HeapSnapshot | Unread, ...]:
-        """The heaps that the kernel has, read as far as they can be."""
+        """The heaps that are in use, read as far as they can be."""
         self._require()
         described = self._stop.profile.heap
         found = tuple(self._heap(heap.name) for heap in described if is_there(heap, self._stop.virtual))
@@ -48,13 +48,13 @@ class Heaps(Domain):
         return self._stop.excused(read_heap(described, self._stop.virtual))
 
     def chosen(self, name: str | None) -> tuple[HeapSnapshot | Unread, ...]:
-        """All heaps, or the one of this name; UsageError lists the names that exist."""
+        """All heaps, or the heap of this name; if there is none, UsageError lists the names."""
         return chosen("heap", name, self.all)
 
     @property
     @part
     def code_names(self) -> CallerNames:
-        """The name of the code at a return address."""
+        """The names of the code at return addresses."""
         return names_of_code(self._stop.symbols)
 
     def map(self, heap: HeapSnapshot, window: tuple[int, int] | None = None) -> HeapMap | Unread:
@@ -62,7 +62,7 @@ class Heaps(Domain):
         return heap_map(heap, self._translation.mapped(), window)
 
     def check(self, wanted: Wanted = every, name: str | None = None) -> CheckReport:
-        """The wanted rules of every heap, or of one."""
+        """Check the wanted rules of every heap, or of the heap of this name."""
         self._require()
         if not self._has_any(wanted):
             return combined(())
@@ -74,7 +74,7 @@ class Heaps(Domain):
         place, own = heap_place_rules(heap), heap_rules(heap)
         places = self._asked(place, wanted, lambda rule: self._looked_at_place(rule, heap.name))
         if any(rule.id == "HEAP68" and self._looked_at_place(rule, heap.name).findings for rule in place):
-            why = f"the memory of '{heap.name}' belongs to another heap's chunk (HEAP68), so its contents mean nothing"
+            why = f"the memory of '{heap.name}' has another owner (HEAP68), so its contents mean nothing"
             return combined((*places, only(not_looked_at(own, why), wanted)))
         return combined((*self._asked(own, wanted, lambda rule: self._looked_at(rule, heap.name)), *places))
 
@@ -94,12 +94,12 @@ class Heaps(Domain):
         return look(rule, place, in_flux=heap.in_flux or (isinstance(parent, HeapSnapshot) and parent.in_flux))
 
     def leaks(self, name: str | None = None) -> Leaks:
-        """The chunks of all heaps, or of one, that cannot be reached."""
+        """The chunks of all heaps, or of the heap of this name, that no pointer leads to."""
         stop, heaps = self._stop, self.all
         there = readable(heaps)
         bound = tuple(heap for heap in stop.profile.heap if heap.name in {one.name for one in there})
         if stop.machine.cpu.paging:
-            stop.virtual.know_all()  # all that is mapped is looked at once, not for each range anew
+            stop.virtual.know_all()  # enumerate all mappings once, not again for each range
         sources = find_pointers(
             PointerInputs(stop.symbols, stop.profile.pointers, stop.machine.registers(), there, bound, stop.virtual)
         )
@@ -109,6 +109,6 @@ class Heaps(Domain):
 
     def check_leaks(self, leaks: Leaks) -> CheckReport:
         """The result of the search for leaks, as the rule HEAP70."""
-        absent = "there is no heap whose chunks are known" if not readable(self.all) else None
+        absent = "there is no heap whose chunks can be read" if not readable(self.all) else None
         found = FoundLeaks(leaks, self._stop.virtual, absent)
         return self._stop.adjusted(run_rules(LEAK_RULES, found, in_flux=leaks.in_flux))

@@ -1,4 +1,4 @@
-"""The inputs of rules, each read at its first use."""
+"""The inputs of rules, each read when it is first used."""
 
 from collections.abc import Callable
 from dataclasses import fields

@@ -1,9 +1,9 @@
-"""Parts that outlive their stop: one is read again when something that it was read from has changed, and only then.
+"""Parts that outlive their stop: a part is read again only if something that it was read from has changed.
 
-While a part is read, an account is kept of what it asks: frames of physical memory, registers, and other parts. At a
-later stop it holds as long as all these are the same. A part that has to be read again and turns out as it was leaves
-those that rest on it alone, so a page table whose Accessed bits change costs one enumeration and no rule. Nothing has
-to be declared: memory and processor are only to be had through what keeps the account.
+While a part is read, an account is kept of what it uses: frames of physical memory, registers, and other parts. At a
+later stop it is valid as long as all these are the same. If a part is read again and is unchanged, those that depend
+on it stay valid, so a page table whose Accessed bits change costs one enumeration and no rule. Nothing has to be
+declared: memory and processor are accessible only through objects that keep the account.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 Frames = NDArray[np.uint64]
 
 COMPARED_AT_ONCE = 64
-"""How many frames are compared together: enough that calls count for little, and few enough to stay in a cache."""
+"""How many frames are compared together: enough to amortise the calls, and few enough to stay in a cache."""
 
 
 @dataclass
 class _Account:
-    """What has been asked while a part was read: frames by number, registers, other parts. No part twice."""
+    """What has been used while a part was read: frames by number, registers, other parts. No part twice."""
 
     frames: set[int] = field(default_factory=set)
     many: list[Frames] = field(default_factory=list)
@@ -46,7 +46,7 @@ class _Account:
     translations: Translations = field(default_factory=Translations)
 
     def join(self, other: _Account) -> None:
-        """Take over what somebody asked on this account's behalf, and did not live to tell."""
+        """Add the account of a part that failed while it was read for this one."""
         self.frames |= other.frames
         self.many += other.many
         self.registers |= other.registers
@@ -63,7 +63,7 @@ def _no_frames() -> Frames:
 
 @dataclass(eq=False)
 class _Read:
-    """A part as it was read last: its value, what that rests on, and at which stop that was last found to be so."""
+    """A part as it was read last: its value, what that depends on, and the last stop at which it was verified."""
 
     value: Any
     read: Callable[[], Any]
@@ -75,9 +75,9 @@ class _Read:
 
 
 class Memo(Parts):
-    """The parts of one stop after another. ``reread`` names those that were read at the last one, in order.
+    """The parts of one stop after another. ``reread`` lists those that were read at the last stop, in order.
 
-    All is forgotten when the kernel's description or the machine's memory map is another.
+    All are dropped when the kernel's description or the machine's memory map changes.
     """
 
     def __init__(self) -> None:
@@ -97,11 +97,11 @@ class Memo(Parts):
         self._whole: Callable[[], AddressSpace] | None = None
 
     def begin(self, arrive: Callable[[], object]) -> None:
-        """Take this stop from the next question on."""
+        """Switch to this stop at the next request."""
         self._next = arrive
 
     def watched(self, machine: Machine) -> Machine:
-        """The machine, asked under an account."""
+        """The machine, with its uses recorded in an account."""
         before, self._machine = self._machine, machine
         self._number += 1
         self.reread, self._told, self._accounts = [], {}, [_Account()]
@@ -112,14 +112,14 @@ class Memo(Parts):
         return Machine(self._memory, self._cpu, machine.considered, **ask)
 
     def virtual(self, machine: Machine, whole: Callable[[], AddressSpace]) -> PagedMemory:
-        """Memory as the selected processor sees it; each part finds its own way through the page tables."""
+        """Memory as the selected processor sees it; each part makes its own translations."""
         self._whole = whole
         if self._virtual is None:
             self._virtual = _WatchedVirtual(self, machine)
         return self._virtual
 
     def whole(self) -> AddressSpace:
-        """The address space of the selected processor, as the present stop has it."""
+        """The address space of the selected processor at the present stop."""
         assert self._whole is not None
         return self._whole()
 
@@ -146,7 +146,7 @@ class Memo(Parts):
         return value
 
     def told(self, name: str) -> Any:
-        """What the machine tells when it is asked for it, once at a stop; or the MemoryUnavailable that it raises."""
+        """What the machine reports under a name, requested once at a stop; or the MemoryUnavailable that it raises."""
         found = self.account.registers[name] = self._answer(name)
         if isinstance(found, _Refusal):
             raise MemoryUnavailable(found.why)
@@ -171,18 +171,18 @@ class Memo(Parts):
         return value
 
     def _arrive(self) -> None:
-        """Begin with the next stop, if there is one."""
+        """Switch to the next stop, if there is one."""
         if self._next is None:
             return
-        kernel = self._next()  # which may fail, and then will be asked again
+        kernel = self._next()  # this may fail, and is then called again
         self._next = None
-        # A description is bound once; to compare two of them would take longer than to read all anew.
+        # A description is bound once; to compare two of them would take longer than to read everything again.
         if not (kernel is self._kernel or (isinstance(kernel, tuple) and kernel == self._kernel)):
             self._reads.clear()
         self._kernel = kernel
 
     def _read(self, key: Key, read: Callable[[], Any]) -> _Read:
-        """Read a part; one that turns out as it was is the same as before."""
+        """Read a part; if its value is unchanged, it is the same object as before."""
         with self._accounted() as account:
             value = read()
         known = self._reads.get(key)
@@ -198,7 +198,7 @@ class Memo(Parts):
         return self._reads[key]
 
     def _content(self, known: _Read | None, frames: Frames) -> Frames:
-        """What frames hold. Where a part was read from the same ones before, only what has changed is copied."""
+        """The contents of frames. If a part was read from the same frames before, only changed contents are copied."""
         if known is None or not np.array_equal(known.frames, frames):
             return self.machine.memory.read_frames(frames)
         for now, then in self._pairs(known):
@@ -208,7 +208,7 @@ class Memo(Parts):
 
     @contextmanager
     def _accounted(self) -> Iterator[_Account]:
-        """An account for what is asked within the block; if that fails, it was asked by whoever wanted it."""
+        """An account for what is used within the block; if that fails, the outer account takes it over."""
         account = _Account()
         self._accounts.append(account)
         try:
@@ -220,7 +220,7 @@ class Memo(Parts):
             self._accounts.pop()
 
     def _holds(self, known: _Read) -> bool:
-        """Whether reading a part again could show nothing new."""
+        """Whether a part is still valid: reading it again would give the same value."""
         if known.held_at == self._number:
             return True
         for name, value in known.registers.items():
@@ -232,27 +232,27 @@ class Memo(Parts):
         return True
 
     def _is_still(self, key: Key, part: _Read) -> bool:
-        """Whether another part is as it was, be it that it had to be read again."""
+        """Whether another part is unchanged, read again if necessary."""
         if self._reads.get(key) is not part:
             return False
         try:
             return self._holds(part) or self._read(key, part.read) is part
-        except Exception:  # noqa: BLE001 - whoever rests on it will ask again, if it still wants it, and see
+        except Exception:  # noqa: BLE001 - a part that still needs it will read it again and get the error
             return False
 
     def _is_same(self, known: _Read) -> bool:
-        """Whether the frames hold what they held."""
+        """Whether the frames' contents are unchanged."""
         return all(np.array_equal(now, then) for now, then in self._pairs(known))
 
     def _pairs(self, known: _Read) -> Iterator[tuple[Frames, Frames]]:
-        """What a part's frames hold now, and what they held (to be written to), a few frames at a time."""
+        """The present contents of a part's frames, and the former (which may be written to), a few frames at a time."""
         end = len(known.frames)
         for begin in range(0, end, COMPARED_AT_ONCE):
             some = slice(begin, min(begin + COMPARED_AT_ONCE, end))
             yield self._words(known.frames[some]), known.content[some]
 
     def _words(self, frames: Frames) -> Frames:
-        """The words of frames, where they lie if they can be seen there side by side."""
+        """The words of frames, in place if they are contiguous and viewable."""
         low, high = int(frames[0]), int(frames[-1])
         if high - low == len(frames) - 1:
             for first, end, words in self._shown:
@@ -263,7 +263,7 @@ class Memo(Parts):
 
 @dataclass(frozen=True)
 class _Refusal:
-    """That the machine does not tell something, and why."""
+    """The reason why the machine does not report something."""
 
     why: str
 
@@ -272,12 +272,12 @@ _REGISTERS = frozenset(one.name for one in fields(CpuState))
 
 
 def _place(memory: PhysicalMemory) -> tuple[str, RamMap]:
-    """What must be the same for a frame's number to mean the same."""
+    """What must be the same for a frame's number to have the same meaning."""
     return memory.name, memory.ram
 
 
 def _shown(memory: PhysicalMemory) -> list[tuple[int, int, Frames]]:
-    """The ranges of RAM that can be looked at without copying: first frame, end, and a row of words for each frame."""
+    """The ranges of RAM that can be read without copying: first frame, end, and a row of words for each frame."""
     found = []
     for ram in memory.ram.ranges:
         first, end = -(-ram.start >> FRAME_SHIFT), ram.end >> FRAME_SHIFT
@@ -290,7 +290,7 @@ def _shown(memory: PhysicalMemory) -> list[tuple[int, int, Frames]]:
 
 
 def _same_values(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Whether two flat arrays are equal; what differs early is seen early."""
+    """Whether two flat arrays are equal; an early difference ends the comparison early."""
     if one.flags.c_contiguous and other.flags.c_contiguous and one.nbytes % 8 == 0:
         one, other = one.view(np.uint64), other.view(np.uint64)  # eight bytes at a time
     step = COMPARED_AT_ONCE * ENTRIES_PER_FRAME
@@ -298,7 +298,7 @@ def _same_values(one: NDArray[Any], other: NDArray[Any]) -> bool:
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Whether two values of a part say the same, arrays within them included."""
+    """Whether two values of a part are equal, including arrays within them."""
     if one is other:
         return True
     if type(one) is not type(other):
@@ -315,7 +315,7 @@ def alike(one: Any, other: Any) -> bool:
 
 
 class _WatchedMemory:
-    """The memory of the present stop; each read goes on the account."""
+    """The memory of the present stop; each read is recorded in the account."""
 
     def __init__(self, memo: Memo) -> None:
         self._memo = memo
@@ -327,7 +327,7 @@ class _WatchedMemory:
 
     @property
     def ram(self) -> RamMap:
-        """What is RAM; as long as it is the same, the memo remembers."""
+        """The RAM ranges; when they change, the memo is emptied."""
         return self._memo.machine.memory.ram
 
     def read(self, address: PhysAddr, size: int) -> bytes:
@@ -343,20 +343,20 @@ class _WatchedMemory:
         return self._memo.machine.memory.read_frames(frames)
 
     def view(self, address: PhysAddr) -> View | None:
-        """The memory around an address; what of it is looked at, `seen` is told."""
+        """The memory around an address; its user reports the frames that it reads to `seen`."""
         return self._memo.machine.memory.view(address)
 
     def seen(self, frames: Frames) -> None:
-        """These frames were looked at in a view."""
+        """Record that these frames were read in a view."""
         self._memo.account.many.append(frames)
 
     def series(self) -> AbstractContextManager[object]:
-        """Within the block one read follows the other."""
+        """A block in which reads follow each other."""
         return self._memo.machine.memory.series()
 
 
 class _WatchedCpu(CpuState):
-    """The processor of the present stop; each field that is read goes on the account."""
+    """The processor of the present stop; each field that is read is recorded in the account."""
 
     def __init__(self, memo: Memo) -> None:
         object.__setattr__(self, "_memo", memo)
@@ -369,7 +369,7 @@ class _WatchedCpu(CpuState):
 
 
 class _WatchedVirtual(PagedMemory):
-    """Virtual memory whose translations are those of the part that is being read, and found under its account."""
+    """Virtual memory with the translations of the part that is being read, which its account records."""
 
     def __init__(self, memo: Memo, machine: Machine) -> None:
         super().__init__(machine.memory, machine.cpu, whole=memo.whole)

@@ -1,4 +1,4 @@
-"""The parts of a domain: each is read when it is first asked for, once."""
+"""The parts of a domain: each is read once, when it is first needed."""
 
 from collections.abc import Callable, Hashable
 from functools import partial, wraps
@@ -14,20 +14,20 @@ Key = tuple[Hashable, ...]
 
 
 class Parts:
-    """What has been read at one stop. A key is the part's name with what it was asked for."""
+    """The parts that have been read at one stop. A key is the part's name with its arguments."""
 
     def __init__(self) -> None:
         self._kept: dict[Key, Any] = {}
 
     def begin(self, arrive: Callable[[], object]) -> None:
-        """A stop begins, of which the parts will be.
+        """Begin a stop, from which the parts will be read.
 
-        ``arrive`` asks for its machine, and returns which kernel is looked at: the same object as before, or one equal
-        to it, as long as its description is the same.
+        ``arrive`` gets its machine, and returns an object that identifies the kernel: the same as before, or an equal
+        object, as long as its description is the same.
         """
 
     def watched(self, machine: Machine) -> Machine:
-        """The machine of the stop as the parts are to see it."""
+        """The machine of the stop in the form that the parts use."""
         return machine
 
     def virtual(self, machine: Machine, whole: Callable[[], AddressSpace]) -> PagedMemory:
@@ -35,7 +35,7 @@ class Parts:
         return PagedMemory(machine.memory, machine.cpu, whole=whole)
 
     def get(self, key: Key, read: Callable[[], T]) -> T:
-        """The part of this key. What ``read`` raises is raised, and the part read anew when it is next asked for."""
+        """The part of this key. If ``read`` raises, so does this, and the part is read again at the next request."""
         if key not in self._kept:
             self._kept[key] = read()
         found: T = self._kept[key]
@@ -47,7 +47,7 @@ class HasParts(Protocol):
 
     @property
     def parts(self) -> Parts:
-        """What has been read."""
+        """The parts that have been read."""
 
 
 D = TypeVar("D", bound=HasParts)

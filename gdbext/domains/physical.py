@@ -1,4 +1,4 @@
-"""Physical memory: its managers, the records of frames, their users, and whether these agree."""
+"""Physical memory: its managers, the records about frames, their users, and whether these agree."""
 
 from collections.abc import Iterable, Sequence
 
@@ -40,7 +40,7 @@ from gdbext.vmm.find import find
 
 
 class Physical(Domain):
-    """The physical managers of one stop and the frames. Builds on the translation, and for owners on the heaps."""
+    """The physical managers of one stop and the frames. Depends on the translation, and for owners on the heaps."""
 
     rules = PMM_RULES
 
@@ -72,33 +72,33 @@ class Physical(Domain):
         return stop.excused(read_pmm(described, stop.virtual, stop.machine.memory.ram, direct_map))
 
     def chosen(self, name: str | None) -> tuple[PmmSnapshot | Unread, ...]:
-        """All physical managers, or the one of this name; UsageError lists the names that exist."""
+        """All physical managers, or the manager of this name; if there is none, UsageError lists the names."""
         return chosen("physical manager", name, self.managers)
 
     @property
     @part
     def zones(self) -> tuple[Zone, ...] | Unread:
-        """The ranges of physical memory that the kernel distinguishes; none if no profile names them."""
+        """The ranges of physical memory that the kernel distinguishes; none if no profile describes them."""
         described = self._stop.profile.zones
         return read_zones(described, self._stop.virtual) if described else ()
 
     @property
     @part
     def page_records(self) -> PageRecordsSnapshot | Unread | None:
-        """The kernel's records of frames; None if no profile describes them."""
+        """The kernel's records about frames; None if no profile describes them."""
         stop = self._stop
         described = stop.profile.page_records if stop.has_profile else None
         return stop.excused(read_page_records(described, stop.virtual, stop.machine.memory.ram)) if described else None
 
     def page_record(self, address: PhysAddr) -> PageRecord | None:
-        """The kernel's record of the frame at a physical address, if it has one that can be read."""
+        """The kernel's record of the frame at a physical address, if it has one and it can be read."""
         records = self.page_records
         return records.record_of(address, self._stop.virtual) if isinstance(records, PageRecordsSnapshot) else None
 
     @property
     @part
     def buffers(self) -> tuple[BuffersSnapshot | Unread, ...]:
-        """The buffers of devices, as far as the profile names them."""
+        """The buffers of devices that the profile describes."""
         stop = self._stop
         tables = stop.profile.dma if stop.has_profile else ()
         return tuple(stop.excused(read_buffers(table, stop.virtual, stop.machine.memory.ram)) for table in tables)
@@ -106,7 +106,7 @@ class Physical(Domain):
     @property
     @part
     def held(self) -> tuple[HeldSnapshot | Unread, ...]:
-        """The frames that the kernel keeps by number, as far as the profile names them."""
+        """The frames that the kernel keeps by number, as far as the profile describes them."""
         stop = self._stop
         tables = stop.profile.held if stop.has_profile else ()
         return tuple(stop.excused(read_held(table, stop.virtual)) for table in tables)
@@ -134,7 +134,7 @@ class Physical(Domain):
         return left_out_of(space, self._translation.names)
 
     def check(self, wanted: Wanted = every) -> CheckReport:
-        """The wanted rules of every physical manager, and of the kernel's records of frames and buffers."""
+        """Check the wanted rules of every physical manager, and of the kernel's records about frames and buffers."""
         self._require()
         if not self._has_any(wanted):
             return combined(())
@@ -187,7 +187,7 @@ class Physical(Domain):
         )
 
     def _recorded(self, manager: PmmSnapshot) -> Recorded | None:
-        """The records of a manager's frames, if there are any for frames of its size."""
+        """The records about a manager's frames, if there are records about frames of the same size."""
         records = self.page_records
         if not isinstance(records, PageRecordsSnapshot) or records.frame_size != manager.frame_size:
             return None
@@ -205,14 +205,14 @@ class Physical(Domain):
         return pmm_stat(manager, reserved, () if isinstance(self.zones, Unread) else self.zones)
 
     def map(self, managers: Iterable[PmmSnapshot], window: Window | None) -> FrameMap:
-        """The map of physical memory (in a window) by state in these managers and by owner."""
+        """The map of all physical memory (in a window) by state in these managers and by owner."""
         managers, left_out = tuple(managers), (*self._left_out, *self._image[1])
         records = self.page_records if isinstance(self.page_records, PageRecordsSnapshot) else None
         ram, boot_map = self._stop.machine.memory.ram, self._translation.boot_map
         return frame_map(FrameMapInputs(managers, ram, boot_map, self._owners(managers), records, left_out), window)
 
     def frame(self, address: PhysAddr) -> Frame:
-        """Everything known about the frame that begins at a physical address."""
+        """Describe the frame that begins at a physical address."""
         machine, translation = self._stop.machine, self._translation
         there = readable(self.managers)
         spaces = [(name, translation.space(root)) for name, root in translation.spaces()] if machine.cpu.paging else []
@@ -233,7 +233,7 @@ class Physical(Domain):
         return describe_frame(address, inputs)
 
     def _owners(self, managers: Iterable[PmmSnapshot]) -> tuple[PhysicalRange, ...]:
-        """All known users of frames, including these managers' own data and the heaps."""
+        """All known users of frames, including these managers for their own data, and the heaps."""
         memory = self._stop.virtual
         own = [used for manager in managers for used in metadata_of(memory, manager.places)]
         heaps = readable(self._heaps.all) if self._stop.profile.heap else ()
@@ -241,5 +241,5 @@ class Physical(Domain):
             use, size = f"it belongs to the heap '{name}'", segment.end - segment.start
             own += physical_ranges(memory, segment.start, size, "heap", use)
         recorded = (*buffers_of(readable(self.buffers)), *held_of(readable(self.held)))
-        # What tells most of a frame comes first.
+        # The most informative owners come first.
         return (*own, *self._tables, *self._image[0], *recorded, *(used for _, used in self._mapped))

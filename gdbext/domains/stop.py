@@ -1,4 +1,4 @@
-"""The ground that all domains stand on: one stopped machine with its kernel's symbols and profile."""
+"""The base of all domains: one stopped machine with its kernel's symbols and profile."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -23,11 +23,11 @@ _R = TypeVar("_R")
 
 
 class Stop:
-    """A snapshot: valid until the guest runs, cheap to make again at the next stop.
+    """A snapshot: valid until the guest runs, cheap to create again at the next stop.
 
-    What costs something, or may be missing, is asked for when it is first needed: ``machine`` returns it, or raises
-    the error that a person is to read. ``elf`` is the kernel's file, None when none is loaded. ``evaluate`` takes
-    an expression that a person typed to an unsigned 64-bit number, ``parts`` keeps what is read.
+    What is expensive, or may be missing, is read when it is first needed: ``machine`` returns the machine, or raises
+    the error to be shown to the user. ``elf`` is the kernel's file, None if none is loaded. ``evaluate`` evaluates
+    an expression that the user typed to an unsigned 64-bit number, ``parts`` keeps what is read.
     """
 
     def __init__(
@@ -48,18 +48,18 @@ class Stop:
         parts.begin(self._arrive)
 
     def _arrive(self) -> object:
-        """Ask for the machine; which kernel is looked at."""
+        """Get the machine; an object that identifies the kernel."""
         _ = self.machine
         return self.profile if self.has_profile else (self.elf, self.symbols.sections())
 
     @cached_property
     def machine(self) -> Machine:
-        """The stopped machine; MemoryUnavailable or UsageError when there is none to ask."""
+        """The stopped machine; MemoryUnavailable or UsageError if there is none."""
         return self.parts.watched(self._machine())
 
     @cached_property
     def profile(self) -> BoundProfile:
-        """The kernel's description; DescriptionError when there is none, or it cannot be read."""
+        """The kernel's description; DescriptionError if there is none, or it cannot be read."""
         return self.profiles.bound(self.symbols, self.elf)
 
     @property
@@ -72,7 +72,7 @@ class Stop:
 
     @cached_property
     def problems(self) -> tuple[str, ...]:
-        """What of the profile does not fit the kernel, and is therefore left out."""
+        """The parts of the profile that do not match the kernel, and are therefore ignored."""
         return tuple(str(problem) for problem in self.profile.problems) if self.has_profile else ()
 
     @cached_property
@@ -82,25 +82,25 @@ class Stop:
 
     @part
     def space(self, root: PhysAddr | None) -> AddressSpace:
-        """Everything that a root maps; None for that of the selected processor. UsageError when paging is off."""
+        """Everything that a root maps; None for that of the selected processor. UsageError if paging is off."""
         return enumerate_space(self.machine.memory, self.machine.cpu, root)
 
     def value(self, expression: Expression) -> int:
-        """What an expression of the profile amounts to now; a constant needs no machine. Raises as ``machine`` does."""
+        """The present value of the profile's expression; a constant needs no machine. Raises as ``machine`` does."""
         constant = expression.constant
         return expression.evaluate(self.virtual) if constant is None else constant
 
     def require(self, table: str, found: bool, what: str) -> None:
-        """Raise DescriptionError when no part of the profile's ``table`` fits the kernel, or it has none."""
+        """Raise DescriptionError if the profile has no ``table``, or none that matches the kernel."""
         if found:
             return
         for problem in self.profile.problems:
             if f"({table}." in problem.where:
                 raise problem
-        raise DescriptionError(f"the profile '{self.profile.kernel.name}' describes no {what} ([{table}.NAME])")
+        raise DescriptionError(f"the profile '{self.profile.kernel.name}' describes no {what}; add [{table}.NAME]")
 
     def excused(self, manager: _R) -> _R | Unread:
-        """A manager as it was read; without paging it is no fault that the kernel's addresses lead nowhere."""
+        """A manager as it was read; without paging it is not a fault that the kernel's addresses are not mapped."""
         if isinstance(manager, Unread) and not self.machine.cpu.paging:
             return replace(manager, why=f"paging is off on the selected processor: {manager.why}", absent=True)
         return manager
@@ -110,7 +110,7 @@ class Stop:
         return self.has_profile and rule in self.profile.checks.off
 
     def adjusted(self, report: CheckReport) -> CheckReport:
-        """A report as the profile (if any) wants it: rules off, severities changed, known findings left out."""
+        """A report adjusted by the profile (if any): rules off, severities changed, known findings removed."""
         if not self.has_profile:
             return report
         checks = self.profile.checks
@@ -126,7 +126,7 @@ class Stop:
         )
 
     def _value_or_none(self, expression: Expression) -> int:
-        """A value that findings are compared with; -1, which no address is, when it cannot be read now."""
+        """A value that findings are compared with; -1, which is not an address, if it cannot be read now."""
         try:
             return expression.evaluate(self.virtual)
         except MemoryUnavailable:
@@ -134,7 +134,7 @@ class Stop:
 
 
 def _with_severity(finding: Finding, wanted: Mapping[str, str]) -> Finding:
-    """A finding with the severity that the profile gives its rule; one in flux stays so."""
+    """A finding with the severity that the profile gives its rule; a finding in flux keeps its severity."""
     if finding.id not in wanted or finding.severity is Severity.IN_FLUX:
         return finding
     return replace(finding, severity=Severity(wanted[finding.id]))

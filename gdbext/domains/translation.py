@@ -1,4 +1,4 @@
-"""Page tables: what the processor translates, what maps what, and whether the tables are in order."""
+"""Page tables: translations, mappings, and whether the tables are in order."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,18 +23,18 @@ from gdbext.x86.walk import Walk, walk
 
 
 class Translation(Domain):
-    """The address spaces of one stop, and what the kernel says of its memory's layout. Stands on no other domain."""
+    """The address spaces of one stop, and the kernel's description of its memory. Depends on no other domain."""
 
     rules = PAGING_RULES
 
     @property
     @part
     def names(self) -> Names:
-        """What mappings can be named by. Works without a profile too."""
+        """The information by which mappings are named. Works without a profile too."""
         machine = self._stop.machine
-        base, why = self.direct_map, "the profile names no direct map (address.direct_map)"
+        base, why = self.direct_map, "the profile gives no direct map; set address.direct_map"
         if base is not None and machine.cpu.paging and not self._maps_linearly(base):
-            why = f"address.direct_map is {hex_address(base)}, and no RAM is mapped in order from there"
+            why = f"address.direct_map is {hex_address(base)}, but no RAM is mapped linearly from there"
             base = None
         return Names(base, why, self._stop.symbols.sections(), machine.memory.ram)
 
@@ -46,17 +46,17 @@ class Translation(Domain):
             bound = self._stop.profile.direct_map
             return VirtAddr(self._stop.value(bound)) if bound else None
         except (DescriptionError, MemoryUnavailable, UsageError):
-            return None  # no profile, or one whose variable cannot be read yet: mappings then go without this name
+            return None  # no profile, or its variable cannot be read yet: then mappings do not get this name
 
     def _maps_linearly(self, base: VirtAddr) -> bool:
-        """Whether some RAM is mapped at its place in a direct map from ``base``."""
+        """Whether some RAM is mapped at its offset from ``base``."""
         runs = self.space().runs
         return bool((runs.start - runs.physical == np.uint64(base)).any())
 
     @property
     @part
     def boot_map(self) -> BootMap | Unread | None:
-        """The kernel's boot memory map, None when no profile names one."""
+        """The kernel's boot memory map, None if no profile describes one."""
         bound = self._stop.profile.boot_map if self._stop.has_profile else None
         return read_boot_map(bound, self._stop.virtual) if bound else None
 
@@ -70,15 +70,15 @@ class Translation(Domain):
         if window is not None:
             return enumerate_space(machine.memory, machine.cpu, root, window)
         if root is None:
-            self._stop.virtual.know_all()  # reads that follow need not enumerate their ranges
+            self._stop.virtual.know_all()  # later reads need not enumerate their ranges
         return self._stop.space(root)
 
     def mapped(self) -> Runs | None:
-        """All that the selected processor maps; None when paging is off."""
+        """All mappings of the selected processor; None if paging is off."""
         return self.space().runs if self._stop.machine.cpu.paging else None
 
     def spaces(self) -> tuple[tuple[str, PhysAddr], ...]:
-        """Every address space that is known, by name: the selected processor's, and those of the others."""
+        """Every known address space, by name: the selected processor's, and those of the others."""
         machine = self._stop.machine
         mode = paging_mode(machine.cpu)
         if mode is None:
@@ -96,12 +96,12 @@ class Translation(Domain):
         return read_tables(self._stop.virtual, machine.descriptors(), long_mode=machine.cpu.long_mode)
 
     def last_fault(self) -> tuple[VirtAddr, Report]:
-        """The address of the last page fault, and what is known of it without being told."""
+        """The address of the last page fault, and what is known about it without arguments."""
         exception = self._stop.profile.exception if self._stop.has_profile else None
         return last_fault(self._stop.machine.cpu, self._stop.virtual, exception, self.descriptors)
 
     def check(self, wanted: Wanted = every, root: PhysAddr | None = None) -> CheckReport:
-        """The rules of a root's page tables (default: CR3's). Needs neither symbols nor profile, uses them if there."""
+        """Check the rules of a root's page tables (default: CR3's). Symbols and a profile are used if there are any."""
         if not self._stop.machine.cpu.paging:
             return only(not_looked_at(PAGING_RULES, "paging is off on the selected processor"), wanted)
         reports = self._asked(PAGING_RULES, wanted, lambda rule: self._looked_at(rule, root))

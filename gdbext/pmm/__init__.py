@@ -1,1 +1,1 @@
-"""Physical memory managers: each kind is read, given a bound profile, into a snapshot that never changes."""
+"""Physical memory managers: each kind is read, with a bound profile, into an immutable snapshot."""

@@ -1,4 +1,4 @@
-"""Physical managers that keep a bit per frame: one bitmap, several, one with summaries; in any order and polarity."""
+"""Physical managers with a bit per frame: one bitmap, several, or one with summaries; any bit order and polarity."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REVERSED = np.array([int(f"{byte:08b}"[::-1], 2) for byte in range(256)], dtype
 
 @dataclass(frozen=True)
 class Words:
-    """The layout of bits in words: which end comes first, the bit of a used frame, bytes of a word."""
+    """The layout of bits in words: which end comes first, the value of a used frame's bit, bytes of a word."""
 
     lsb_first: bool
     used_bit: int
@@ -36,7 +36,7 @@ class Words:
         return 8 * self.size
 
     def normalised(self, raw: NDArray[np.uint8], set_when: int) -> NDArray[np.uint8]:
-        """The bits with number ``i`` as bit ``i % 8`` of byte ``i // 8``, 1 where they are ``set_when``."""
+        """The bits, number ``i`` as bit ``i % 8`` of byte ``i // 8``, 1 where a bit equals ``set_when``."""
         packed = raw
         if not self.lsb_first:
             # The first bit is the top one of the first word, words being little-endian in memory.
@@ -46,9 +46,9 @@ class Words:
 
 @dataclass(frozen=True)
 class Patch:
-    """One bitmap: its words at ``bits_at``, ``byte_size`` bytes, for ``count`` frames from number ``first`` on.
+    """One bitmap: its words at ``bits_at``, ``byte_size`` bytes, for ``count`` frames from number ``first``.
 
-    ``tail_free`` holds the bits beyond the last frame, in its word, that call themselves free. ``hint`` counts frames
+    ``tail_free`` holds the bits beyond the last frame, in its word, whose value is "free". ``hint`` counts frames
     from ``first``. ``counters`` are the kernel's for this bitmap alone: used, free.
     """
 
@@ -64,7 +64,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Summary:
-    """A level above the bitmap: where its words are, and its bits that disagree with the words below.
+    """A level above the bitmap: the address of its words, and its bits that do not match the words below.
 
     ``stale`` holds their numbers, ``says_free`` what each says.
     """
@@ -78,7 +78,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Torn:
-    """A region or level that cannot be read: the address of its description (None: unknown), what it is, and why."""
+    """A region or level that cannot be read: the address of its record (None: not known), what it is, and why."""
 
     at: VirtAddr | None
     what: str
@@ -87,10 +87,10 @@ class Torn:
 
 @dataclass(frozen=True, kw_only=True)
 class BitmapSnapshot(PmmSnapshot):
-    """A bitmap manager at one stop: ``patches`` by frame number, a single patch if one bitmap covers all.
+    """A bitmap manager at one stop: ``patches`` by frame number, just one if one bitmap is for all frames.
 
     ``full`` is the kernel's constant for a word without a free frame. The kernel counts a hint in ``hint_unit``
-    frames; with ``hint_is_lowest`` nothing below it may be free. ``with_holes`` says that frames between the bitmaps
+    frames; with ``hint_is_lowest`` no frame below it may be free. ``with_holes`` says that frames between the bitmaps
     count as used. ``torn`` is what could not be read.
     """
 
@@ -106,12 +106,12 @@ class BitmapSnapshot(PmmSnapshot):
 
     @property
     def kind(self) -> str:
-        """``bitmap``, or ``bitmaps`` with one for each region."""
+        """``bitmap``, or ``bitmaps`` with a bitmap for each region."""
         return "bitmaps" if self.regional else "bitmap"
 
     @property
     def counted_from(self) -> str:
-        """The basis of counting, as text."""
+        """What the counted values come from."""
         return "the bits"
 
     def patch_of(self, number: int) -> Patch:
@@ -133,7 +133,7 @@ class BitmapSnapshot(PmmSnapshot):
 
     @cached_property
     def known(self) -> FrameSet:
-        """The frames that have a bit, and with ``with_holes`` those between them."""
+        """The frames that have a bit, and with ``with_holes`` those between the bitmaps."""
         return super().known if self.with_holes else self.managed(self.count)
 
     def managed(self, count: int) -> FrameSet:
@@ -205,7 +205,7 @@ def read_bitmaps(manager: Bitmaps[Expression], memory: VirtualMemory, ram: RamMa
 def _regions(
     manager: Bitmaps[Expression], common: Common, memory: VirtualMemory, ram: RamMap
 ) -> tuple[list[tuple[Patch, FrameSet]], tuple[Torn, ...]]:
-    """The regions that can be read, by frame number, and the others."""
+    """The regions that can be read, by frame number, and those that cannot."""
     read: list[tuple[Patch, FrameSet]] = []
     torn: list[Torn] = []
     try:
@@ -223,7 +223,7 @@ def _regions(
 
 @dataclass(frozen=True)
 class _Read:
-    """The contents of a bitmap manager, as read."""
+    """The contents of a bitmap manager."""
 
     words: Words
     free: FrameSet
@@ -276,14 +276,14 @@ def _hint(
 def _patch(
     words: Words, memory: VirtualMemory, bits_at: VirtAddr, first: int, count: int, hint: _Hint
 ) -> tuple[Patch, NDArray[np.uint8]]:
-    """One bitmap, and its bits: 1 for a frame that is free."""
+    """One bitmap, and its bits: 1 for a free frame."""
     byte_size = -(-count // words.bits) * words.size
     packed = words.normalised(np.frombuffer(memory.read(bits_at, byte_size), dtype=np.uint8), 1 - words.used_bit)
     return Patch(bits_at, byte_size, first, count, _tail(packed, count), *hint), packed
 
 
 def _tail(packed: NDArray[np.uint8], count: int) -> tuple[int, ...]:
-    """The bits after the last frame that are marked free."""
+    """The bits beyond the last frame whose value is "free"."""
     last = np.unpackbits(packed[count // 8 :], bitorder="little")
     base = count // 8 * 8
     return tuple(number for number in (np.flatnonzero(last) + base).tolist() if number >= count)
@@ -301,7 +301,7 @@ def _region(
     if rest or first < 0:
         what = f"{region} begins at {hex_address(start)}"
         raise MemoryUnavailable(
-            f"{what}, which is not the start of a frame ({size:#x} bytes each, from {common.base:#x} on)"
+            f"{what}, which is not the start of a frame (frames are {size:#x} bytes each, from {common.base:#x})"
         )
     sensible_count(first + count, f"the end of {region}, in frames,", size, ram)
     hint = _hint(manager, manager.hint, memory, words, at)

@@ -1,4 +1,4 @@
-"""The boot memory map as the kernel stores it: RAM that may be allocated, and ranges that are reserved."""
+"""The boot memory map as the kernel keeps it: the RAM that may be handed out, and the ranges reserved from it."""
 
 from dataclasses import dataclass
 
@@ -31,10 +31,10 @@ class BootEntry(BootRange):
 
 @dataclass(frozen=True)
 class BootMap:
-    """The ranges that an allocator may manage (``usable``), and those of them that the kernel reserves (``reserved``).
+    """The ranges that an allocator may hand out (``usable``), except those that the kernel keeps (``reserved``).
 
-    ``reclaimable`` is what it may allocate later: when ``until``, an expression of the profile, is true.
-    ``entries`` are those of the map, usable or not.
+    ``reclaimable`` are those that it may hand out later: when ``until``, an expression of the profile, is true.
+    ``entries`` are all entries of the map, usable or not.
     """
 
     usable: tuple[BootRange, ...]
@@ -45,7 +45,7 @@ class BootMap:
 
 
 def read_boot_map(bound: BoundBootMap, memory: VirtualMemory) -> BootMap | Unread:
-    """The map that a profile describes, its ranges in the kernel's own order."""
+    """The map that a profile describes, with its ranges in the kernel's own order."""
     later = bound.reclaimable
     try:
         entries = read_entries(bound, memory)
@@ -62,7 +62,7 @@ def read_boot_map(bound: BoundBootMap, memory: VirtualMemory) -> BootMap | Unrea
 
 
 def read_entries(bound: BoundBootMap, memory: VirtualMemory) -> tuple[BootEntry, ...]:
-    """The ranges of the map with their types. Raises MemoryUnavailable when it cannot be read as a whole."""
+    """The ranges of the map with their types. Raises MemoryUnavailable if not all of it can be read."""
     ranges, rows = _ranges(bound, memory, {"type": bound.type})
     return tuple(BootEntry(ram.base, ram.end, kind) for ram, kind in zip(ranges, rows["type"].tolist(), strict=True))
 
@@ -70,7 +70,7 @@ def read_entries(bound: BoundBootMap, memory: VirtualMemory) -> tuple[BootEntry,
 def _ranges(
     bound: PhysicalRanges[Expression], memory: VirtualMemory, more: dict[str, Expression]
 ) -> tuple[tuple[BootRange, ...], Rows]:
-    """Physical ranges, and further columns that are requested."""
+    """Physical ranges, and the rows with further columns of them."""
     rows = read(bound.collection, memory, {"base": bound.base, "length": bound.length, **more}, "ranges").whole()
     both = zip(rows["base"].tolist(), rows["length"].tolist(), strict=True)
     return tuple(BootRange(PhysAddr(base), PhysAddr(base + length)) for base, length in both), rows

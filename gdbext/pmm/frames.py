@@ -1,4 +1,4 @@
-"""Sets of frames, packed eight to a byte, so that sixteen million frames are counted and compared in milliseconds."""
+"""Sets of frames, eight to a byte, so that sixteen million frames are counted and compared in milliseconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ U8 = np.uint8
 
 
 class FrameSet:
-    """A set of units numbered from 0 to ``count - 1``: frames of RAM, or anything else that a bitmap has bits for.
+    """A set of units numbered from 0 to ``count - 1``: frames of RAM, or other units with a bit in a bitmap.
 
     Bit ``i % 8`` of byte ``i // 8`` of ``packed`` says whether unit ``i`` is in the set. Bits beyond ``count`` are 0.
     """
@@ -27,14 +27,14 @@ class FrameSet:
         self.packed = packed
 
     def __eq__(self, other: object) -> bool:
-        """Whether both have the same units, of the same count."""
+        """Whether both have the same units and the same count."""
         return isinstance(other, FrameSet) and self.count == other.count and np.array_equal(self.packed, other.packed)
 
     __hash__ = None  # type: ignore[assignment]  # its bits are an array
 
     @classmethod
     def of_ranges(cls, ranges: Iterable[tuple[int, int]], count: int) -> FrameSet:
-        """The units of some half-open ranges of numbers; numbers from ``count`` on are dropped."""
+        """The units of half-open ranges of numbers; numbers from ``count`` are cut off."""
         packed = np.zeros(-(-count // 8), dtype=U8)
         for first, end in ranges:
             _fill(packed, max(0, first), min(end, count))
@@ -42,11 +42,11 @@ class FrameSet:
 
     @classmethod
     def of_runs(cls, first: NDArray[np.int64], length: NDArray[np.int64], count: int) -> FrameSet:
-        """The units of many runs at once, which may overlap; numbers from ``count`` on are dropped."""
+        """The units of many runs at once, which may overlap; numbers from ``count`` are cut off."""
         order = np.argsort(first, kind="stable")
         start, end = np.clip(first[order], 0, count), np.clip((first + length)[order], 0, count)
         reach = np.maximum.accumulate(end)
-        # Only the borders of what is left when runs that meet are one: so each border is there just once.
+        # Only the borders that remain when runs that meet are merged, so each border occurs just once.
         begins = np.append(True, start[1:] > reach[:-1])[: len(start)]
         edges = np.zeros(count + 1, dtype=np.int8)
         edges[start[begins]] = 1
@@ -55,7 +55,7 @@ class FrameSet:
 
     @classmethod
     def of_numbers(cls, numbers: NDArray[np.uint64], count: int) -> FrameSet:
-        """The units of these numbers; numbers from ``count`` on are dropped."""
+        """The units of these numbers; numbers from ``count`` are ignored."""
         flags = np.zeros(count, dtype=np.bool_)
         flags[numbers[numbers < np.uint64(count)].astype(np.int64)] = True
         return cls(np.packbits(flags, bitorder="little"), count)
@@ -80,7 +80,7 @@ class FrameSet:
         return FrameSet(self.packed & ~taken, self.count)
 
     def first(self) -> int | None:
-        """The lowest number in the set, None when it is empty."""
+        """The lowest number in the set, None if it is empty."""
         some = np.flatnonzero(self.packed)
         if not len(some):
             return None
@@ -94,11 +94,11 @@ class FrameSet:
         return FrameSet(packed, self.count)
 
     def __xor__(self, other: FrameSet) -> FrameSet:
-        """The units in exactly one of two sets of one size."""
+        """The units in exactly one of two sets of the same size."""
         return FrameSet(self.packed ^ other.packed, self.count)
 
     def moved(self, first: int, count: int) -> FrameSet:
-        """The same units numbered from ``first`` on, in a set of ``count``."""
+        """The same units numbered from ``first``, in a set of ``count``."""
         if first % 8 == 0:
             return FrameSet(np.concatenate([np.zeros(first // 8, dtype=U8), self.packed]), count)
         bits = np.concatenate([np.zeros(first % 8, dtype=U8), np.unpackbits(self.packed, bitorder="little")])
@@ -129,7 +129,7 @@ class FrameSet:
 def _set_bits(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The numbers of the bits that are 1, in order."""
     some = np.flatnonzero(packed != 0)
-    if 4 * len(some) > len(packed):  # bits nearly everywhere: what follows would only take more memory
+    if 4 * len(some) > len(packed):  # bits nearly everywhere: the code below would only take more memory
         return np.flatnonzero(np.unpackbits(packed, bitorder="little").view(np.bool_))
     found = np.flatnonzero(np.unpackbits(packed[some], bitorder="little").view(np.bool_))
     numbers: NDArray[np.int64] = some[found >> 3] * 8 + (found & 7)

@@ -1,4 +1,4 @@
-"""Physical managers that keep their free frames on linked lists: stacks, lists of runs, stacks of pages, buddies."""
+"""Physical managers with free frames on linked lists: stacks, lists of runs, stacks of pages, buddy systems."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ U64 = np.uint64
 
 @dataclass(frozen=True)
 class Members:
-    """Runs of free frames as lists have them: first physical address, frames, and the index of their node.
+    """Runs of free frames on lists: first physical address, number of frames, and index of the node that lists them.
 
     ``entry`` is the index in that node's own list, -1 for the node itself.
     """
@@ -34,11 +34,11 @@ class Members:
         return len(self.start)
 
     def ends(self, frame_size: int) -> NDArray[np.uint64]:
-        """The first physical address after each run."""
+        """The end of each run: the physical address after it."""
         return self.start + (self.frames * frame_size).astype(U64)
 
     def overlapping(self, frame_size: int) -> NDArray[np.int64]:
-        """The members, in order of address, that begin before an earlier one ends."""
+        """The members, given in order of address, that begin before the end of an earlier member."""
         reach = np.maximum.accumulate(self.ends(frame_size))
         return np.flatnonzero((self.start[1:] < reach[:-1]) & (self.frames[1:] > 0)) + 1
 
@@ -56,11 +56,11 @@ class PairBits:
 class FreeList:
     """One list at one stop.
 
-    ``link_at`` is where the link to its first node lies, ``broken_at`` where the link does that leads nowhere,
+    ``link_at`` is the address of the link to its first node, ``broken_at`` that of the link that is broken,
     ``length`` the kernel's own count (of frames if ``counts_frames``), ``start`` and ``end`` the physical addresses
-    that its members belong in. Arrays are by node: ``frames`` it stands for, ``entries`` that it lists (as it says;
-    None where nodes list nothing), ``room`` for how many, ``bad_magic``, ``prev`` its link back
-    as a node's address, ``orders`` it records. ``order`` is that of the list.
+    that its members must be in. Arrays are by node: its ``frames``, the ``entries`` that it lists (as it says;
+    None where nodes list nothing), ``room`` its capacity for them, ``bad_magic``, ``prev`` its back link
+    as a node's address, the ``orders`` it records. ``order`` is that of the list.
     """
 
     name: str
@@ -83,7 +83,7 @@ class FreeList:
 
     @property
     def counted(self) -> int:
-        """The expected value of ``length``."""
+        """The correct value of ``length``."""
         return int(self.members.frames.sum()) if self.counts_frames else len(self.chain)
 
 
@@ -91,9 +91,9 @@ class FreeList:
 class ListSnapshot(PmmSnapshot):
     """A manager of lists at one stop.
 
-    ``by_address`` has the members of all lists in order of address, and for each the number of its list.
-    ``circular``, ``sorted``, ``coalesces`` and ``merges`` are as in the profile; ``is_buddy`` says that list number i
-    is that of an order, and ``in_frames`` that nodes lie in the frames that they stand for.
+    ``by_address`` has the members of all lists in order of address, and the number of each one's list.
+    ``circular``, ``sorted``, ``coalesces`` and ``merges`` are as in the profile; ``is_buddy`` means that list number i
+    is that of an order, and ``in_frames`` that nodes are inside the frames that they list.
     """
 
     lists: tuple[FreeList, ...]
@@ -113,21 +113,21 @@ class ListSnapshot(PmmSnapshot):
 
     @property
     def counted_from(self) -> str:
-        """The basis of counting, as text."""
+        """What the counted values come from."""
         return "the lists"
 
     @property
     def has_zones(self) -> bool:
-        """Whether lists are restricted to ranges of addresses."""
+        """Whether any list is limited to an address range."""
         return any(found.start is not None or found.end is not None for found in self.lists)
 
     def place_of(self, number: int) -> VirtAddr | None:
-        """The node through which a frame is free."""
+        """The node that lists a frame as free."""
         found = self._member_at(number)
         return VirtAddr(int(found[0].chain.nodes[found[1]])) if found else None
 
     def record_of(self, number: int) -> str:
-        """The list and node through which a frame is free."""
+        """The list and node that list a frame as free."""
         found = self._member_at(number)
         if found is None:
             return f"not on a list of '{self.name}'"
@@ -176,7 +176,7 @@ def taken(members: Members, chosen: NDArray[Any]) -> Members:
 
 
 def in_order(parts: list[Members]) -> tuple[Members, NDArray[np.int64]]:
-    """All members in order of address, and for each the number of the list it is from."""
+    """All members in order of address, and the number of each one's list."""
     whole = joined(parts)
     number = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     order = np.argsort(whole.start, kind="stable")

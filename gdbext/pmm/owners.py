@@ -1,4 +1,4 @@
-"""Recorded owners of frames: the buffers of devices, and arrays in which the kernel keeps frames for later."""
+"""Recorded owners of frames: the buffers of devices, and the arrays in which the kernel keeps frames for later."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class Buffer:
-    """A device's buffer, whose record lies ``at``: ``size`` bytes from ``physical`` on.
+    """A device's buffer, whose record is ``at``: ``size`` bytes from ``physical``.
 
-    ``in_ram`` says whether all of it is RAM: else it is not believed. ``align``, ``limit`` and ``boundary`` are what
-    the device asks for, 0 where it does not care. ``pieces`` is what the page tables show at ``address``; both are
-    None where the kernel does not keep that.
+    ``in_ram`` says whether all of it is RAM; if not, it is not trusted. ``align``, ``limit`` and ``boundary`` are what
+    the device requires, 0 where it has no requirement. ``pieces`` is what the page tables map at ``address``; both are
+    None where the kernel does not record the address.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Buffer:
 
     @property
     def sound(self) -> tuple[tuple[PhysAddr, PhysAddr], ...]:
-        """The physical ranges that are certainly its own: where the page tables, if they can be read, agree."""
+        """The physical ranges that are certainly its own: those that the page tables, if available, confirm."""
         if not self.in_ram:
             return ()
         if self.pieces is None:
@@ -76,9 +76,9 @@ class BuffersSnapshot:
 
 @dataclass(frozen=True)
 class HeldSnapshot:
-    """Frames that the kernel keeps: their physical addresses, in order, and the addresses of their elements.
+    """Frames that the kernel keeps: their physical addresses, in order, and the addresses of the elements listing them.
 
-    ``text`` is the array that they are in, None where it is something else.
+    ``text`` is the array that they are in, None if it is not an array.
     """
 
     table: str
@@ -89,7 +89,7 @@ class HeldSnapshot:
     in_flux: bool
 
     def element(self, index: int) -> str:
-        """The element of a frame, as text."""
+        """The element that lists a frame, as text."""
         if self.text is not None:
             return f"{self.text}[{index}]"
         return f"the element at {hex_address(int(self.places[index]))}"
@@ -160,7 +160,7 @@ def _text(name: Expression, memory: PagedMemory, at: VirtAddr) -> str:
 
 
 def read_held(described: Held[Expression], memory: PagedMemory) -> HeldSnapshot | Unread:
-    """The kept frames that a profile describes."""
+    """The frames that the kernel keeps for later, as a profile describes."""
     try:
         if described.ready is not None and not described.ready.evaluate(memory):
             return Unread(described.table, "held", NOT_YET, absent=True)

@@ -1,4 +1,4 @@
-"""The kernel's record of each frame: owner, type, whether it is free, and the block that it was allocated in."""
+"""The kernel's records about each frame: its owner, its type, whether it is free, its block's order."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from gdbext.structures.unread import NOT_YET, Unread
 from gdbext.units import PhysAddr, VirtAddr, hex_address
 
 LARGEST_ORDER = 52
-"""No block is larger than physical memory; a larger order is treated as this one."""
+"""No block is larger than physical memory can be; a larger order is treated as this one."""
 
 
 @dataclass(frozen=True)
 class PageRecord:
-    """One frame's record at address ``at``; fields that the profile does not name, or without a value here, are None.
+    """One frame's record, which is ``at``; what the profile does not describe, or has no value here, is None.
 
     ``type`` is the name of an enum's value, else the number as text; ``order`` is that of its block.
     """
@@ -39,17 +39,17 @@ class PageRecord:
     free: bool | None
 
     def __str__(self) -> str:
-        """Its contents, as text."""
-        fields = [] if self.free is None else ["free" if self.free else "in use"]
-        fields += [f"type {self.type}"] if self.type is not None else []
-        fields += [f"owner {hex_address(self.owner)}"] if self.owner else []
-        fields += [f"order {self.order}"] if self.order else []
-        return f"its record at {hex_address(self.at)} says: {', '.join(fields)}"
+        """The record as text."""
+        said = [] if self.free is None else ["free" if self.free else "in use"]
+        said += [f"type {self.type}"] if self.type is not None else []
+        said += [f"owner {hex_address(self.owner)}"] if self.owner else []
+        said += [f"order {self.order}"] if self.order else []
+        return f"its record at {hex_address(self.at)} says: {', '.join(said)}"
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of 2^``order`` frames from frame ``first`` on, only partly in use: the lowest used frame is ``left``."""
+    """A block of 2^``order`` frames from frame ``first``, of which only some are in use: the lowest is ``left``."""
 
     first: int
     order: int
@@ -59,9 +59,9 @@ class Block:
 
 @dataclass(frozen=True)
 class PageRecordsSnapshot:
-    """All records at one stop, numbered as frames are from physical address ``base`` on.
+    """All records at one stop, numbered as the frames from physical address ``base``.
 
-    ``rows`` has what they say; the first lies at ``place.start``.
+    ``rows`` has their contents; the first is at ``place.start``.
     """
 
     described: PageRecords[Expression]
@@ -82,18 +82,18 @@ class PageRecordsSnapshot:
 
     @cached_property
     def free(self) -> FrameSet | None:
-        """The frames that are free by their records; None if records have no such field."""
+        """The frames whose records say that they are free; None if records do not say."""
         flags = self.rows.get("free")
         return None if flags is None else FrameSet(np.packbits(flags != 0, bitorder="little"), self.count)
 
     @cached_property
     def single(self) -> FrameSet | None:
-        """The frames whose records count one reference; None when records do not count them."""
+        """The frames whose records count one reference; None if records do not count them."""
         counts = self.rows.get("references")
         return None if counts is None else FrameSet(np.packbits(counts == 1, bitorder="little"), self.count)
 
     def numbered_from(self, base: PhysAddr, count: int, frames: FrameSet | None) -> FrameSet | None:
-        """Frames, numbered as records are, as ``count`` numbers from ``base`` on; None where that cannot be."""
+        """Frames, numbered as the records, as ``count`` numbers from ``base``; None if the two do not align."""
         shift, rest = divmod(self.base - base, self.frame_size)
         if frames is None or rest:
             return None
@@ -103,16 +103,16 @@ class PageRecordsSnapshot:
         return FrameSet(np.packbits(bits, bitorder="little"), count)
 
     def free_from(self, base: PhysAddr, count: int) -> tuple[FrameSet, FrameSet] | None:
-        """The frames that have a record, and those of them that are free, as ``count`` numbers from ``base`` on.
+        """The frames that have a record, and those of them that are free, as ``count`` numbers from ``base``.
 
-        None when records do not tell.
+        None if records do not say.
         """
         free = self.numbered_from(base, count, self.free)
         first = (self.base - base) // self.frame_size
         return None if free is None else (FrameSet.of_ranges([(first, first + self.count)], count), free)
 
     def record_of(self, address: PhysAddr, memory: VirtualMemory) -> PageRecord | None:
-        """The record of the frame at a physical address; None when there is none."""
+        """The record of the frame at a physical address; None if it has no record."""
         number = (address - self.base) // self.frame_size
         if not 0 <= number < self.count:
             return None
@@ -138,7 +138,7 @@ class PageRecordsSnapshot:
         yield from self._partly_used(order, used) if self.described.order_in == "all" else self._open(order, used)
 
     def _partly_used(self, order: NDArray[Any], used: NDArray[np.bool_]) -> Iterator[Block]:
-        """If every frame of a block has its order: blocks with a frame that differs from its neighbours."""
+        """Where every frame of a block has its order: blocks with a frame that differs from its neighbours."""
         alike = np.concatenate([[False], used[1:] & used[:-1] & (order[1:] == order[:-1]), [False]])
         number = np.flatnonzero(used)
         size = _sizes(order[number])

@@ -1,4 +1,4 @@
-"""One door to the readers: any physical manager of a profile, read into a snapshot."""
+"""The entry point of the readers: any physical manager of a profile, read into a snapshot."""
 
 from gdbext.errors import DescriptionError, MemoryUnavailable
 from gdbext.machine.memory import RamMap
@@ -14,12 +14,12 @@ from gdbext.x86.virtual import PagedMemory
 
 
 def kind_of(manager: BoundPmm) -> str:
-    """The name of a manager's kind in a profile."""
+    """The name of a manager's kind in profiles."""
     return _KINDS[type(manager)]
 
 
 def serves(manager: BoundPmm, memory: PagedMemory) -> bool:
-    """Whether this manager is in use; true if that cannot be determined."""
+    """Whether this manager is the one in use; also true if that cannot be read."""
     try:
         return manager.when is None or bool(manager.when.evaluate(memory))
     except (MemoryUnavailable, DescriptionError):
@@ -27,7 +27,7 @@ def serves(manager: BoundPmm, memory: PagedMemory) -> bool:
 
 
 def read_pmm(manager: BoundPmm, memory: PagedMemory, ram: RamMap, direct_map: VirtAddr | None) -> PmmSnapshot | Unread:
-    """Read a physical manager of a machine with this RAM; ``direct_map`` is where physical address 0 is mapped."""
+    """Read a physical manager of a machine with this RAM; ``direct_map`` is the virtual address of physical 0."""
     kind = kind_of(manager)
     try:
         if manager.ready is not None and not manager.ready.evaluate(memory):
@@ -36,7 +36,7 @@ def read_pmm(manager: BoundPmm, memory: PagedMemory, ram: RamMap, direct_map: Vi
     except (MemoryUnavailable, DescriptionError) as error:
         return Unread(manager.name, kind, str(error), absent=False)
     if found is None and manager.ready is not None:
-        why = f"'{manager.ready.text}' is true, so it is set up, but its data is missing"
+        why = f"'{manager.ready.text}' says that it is set up, but it has no data"
         return Unread(manager.name, kind, why, absent=False)
     return found or Unread(manager.name, kind, NOT_YET, absent=True)
 

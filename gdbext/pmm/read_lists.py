@@ -21,14 +21,14 @@ from gdbext.units import WORD_MASK, PhysAddr, VirtAddr
 from gdbext.x86.virtual import PagedMemory
 
 MOST_ORDERS = 48
-"""Blocks of higher orders would be larger than the address space."""
+"""A buddy system of more orders than this would have blocks larger than the address space."""
 U64 = np.uint64
 
 
 def read_lists(
     manager: LinkedFrames[Expression], memory: PagedMemory, ram: RamMap, direct_map: VirtAddr | None
 ) -> ListSnapshot:
-    """Read a manager of lists. Raises MemoryUnavailable if not even the heads of the lists can be read."""
+    """Read a manager of lists. Raises MemoryUnavailable if not even the lists' heads can be read."""
     common = read_common(manager, memory)
     count = frames_of(manager.count, common, memory, ram)
     reader = _Reader(manager, common, memory, ram, direct_map, count)
@@ -57,7 +57,7 @@ def read_lists(
 
 
 def _unseen(lists: tuple[FreeList, ...], by_address: Members, frame_size: int) -> str | None:
-    """The reason why the members of the lists are not the number of free frames; None if they are."""
+    """Why the frames on the lists are not all free frames, if that is so."""
     for found in lists:
         if found.chain.broken is not None and found.chain.broken.stop is not Stop.SHARED:
             return f"list {found.name} is broken, so not all of its frames are known"
@@ -102,7 +102,7 @@ class _Reader:
         )
 
     def _asked(self) -> tuple[Expression, ...]:
-        """The expressions about a node, except its link."""
+        """The expressions about a node other than its link."""
         manager = self._manager
         own = [manager.prev, manager.address, self._sizes]
         own += [manager.magic.expr, manager.magic.equals] if manager.magic else []
@@ -111,7 +111,7 @@ class _Reader:
         return tuple(expression for expression in own if expression is not None)
 
     def _links(self) -> Links:
-        """The way from links to nodes."""
+        """How links give the addresses of nodes."""
         frame_size, base, direct_map = self._common.frame_size, self._common.base, self._direct_map
         inside = self._manager.link_offset.constant or 0
         match self._manager.links:
@@ -120,30 +120,28 @@ class _Reader:
             case "index":
                 return Links(self._records, self._node_size, self._count)
             case kind if direct_map is None:
-                raise MemoryUnavailable(
-                    f"links are of kind {kind}, which need the direct map: add address.direct_map to the profile"
-                )
+                raise MemoryUnavailable(f"links of kind {kind} need address.direct_map: set it in the profile")
             case "physical":
                 return Links(direct_map - inside)
             case _:
                 return Links(direct_map + base, frame_size)
 
     def lists(self, written: Lists[Expression]) -> list[FreeList]:
-        """The list that is described, or each of an array of them."""
+        """The described list, or each list of an array."""
         found = written.collection
         if found.single:
             return [self._list(written, None, 0, written.name or written.head.text)]
         rows = read(found, self._memory, {}, "lists").whole()
         places, within = rows.nodes.tolist(), np.arange(len(rows)) - np.searchsorted(rows.outer, rows.outer)
         if isinstance(self._manager, Buddy) and within.max(initial=0) >= MOST_ORDERS - self._manager.lowest_order:
-            raise MemoryUnavailable(f"there are lists for {within.max() + 1} orders, which is impossible")
+            raise MemoryUnavailable(f"there are lists for {within.max() + 1} orders, more than are possible")
         numbered = [f"{written.name} {i}" if written.name else str(i) for i in range(len(places))]
         names = [*written.names[: len(places)], *numbered[len(written.names) :]]
         every = zip(places, within.tolist(), names, strict=True)
         return [self._list(written, VirtAddr(at), index, name) for at, index, name in every]
 
     def _list(self, written: Lists[Expression], at: VirtAddr | None, index: int, name: str) -> FreeList:
-        """One list, up to the first node with an expression that cannot be read."""
+        """One list, up to the first node that cannot be read completely."""
         manager = self._manager
         expected = written.length.evaluate(self._memory, at) if written.length and manager.length_unit == "node" else 0
         chain, bad_magic = self._chain(name, self._ends(written, at), expected)
@@ -156,7 +154,7 @@ class _Reader:
                 chain, bad_magic = chain.cut(torn.index, Stop.UNREADABLE, str(torn)), bad_magic[: torn.index]
 
     def _ends(self, written: Lists[Expression], at: VirtAddr | None) -> Ends:
-        """The link to a list's first node, and the one that ends it: compared with links as C does."""
+        """The link to a list's first node, and the link that ends the list, compared as C compares them."""
         first, end = written.head.evaluate(self._memory, at), self._manager.end.evaluate(self._memory, at)
         last = _as(self._manager.next, end)
         return last if first == _as(written.head, end) else first, last
@@ -204,7 +202,7 @@ class _Reader:
         )
 
     def _chain(self, name: str, ends: Ends, expected: int) -> tuple[Chain, NDArray[np.bool_]]:
-        """The nodes between two links that are on no list before; and which have a wrong magic value."""
+        """The nodes between two links, without any that is on an earlier list; and which have a wrong magic."""
         manager, memory, known = self._manager, self._memory, self._known
         try:
             whole = follow(self._shape, memory, ends, known, circular=manager.circular, expected=expected)
@@ -222,9 +220,9 @@ class _Reader:
         return follows.address(self._memory, node) if follows.is_lvalue else node
 
     def _frames(self, chain: Chain, order: int | None, orders: NDArray[np.int64] | None) -> NDArray[np.int64]:
-        """The number of frames of each node, as recorded; it may be nonsense.
+        """The number of frames of each node, as the node says, which may be nonsense.
 
-        A block that records a lower order than its list's is believed: it does less harm to take it for smaller.
+        A block that records a lower order than its list's is trusted: to treat it as smaller does less harm.
         """
         if order is not None:
             of_list = np.full(len(chain), order, dtype=np.int64)
@@ -236,7 +234,7 @@ class _Reader:
         return np.ones(len(chain), dtype=np.int64)
 
     def _starts(self, chain: Chain) -> NDArray[np.uint64]:
-        """The physical address of each node's run."""
+        """The physical address of each node's frames."""
         if self._manager.address is not None:
             return chain.values(self._manager.address, self._memory).astype(U64)
         if self._manager.links == "index":
@@ -245,14 +243,14 @@ class _Reader:
         return chain.physical
 
     def _back_links(self, chain: Chain, end: int) -> NDArray[np.uint64] | None:
-        """The node that each link back points to; 0 if it has no node."""
+        """The node that each back link points to; 0 where the link is the list's end."""
         if self._manager.prev is None:
             return None
         links = chain.values(self._manager.prev, self._memory).astype(U64)
         return np.where(links == U64(_as(self._manager.prev, end) & WORD_MASK), U64(0), self._shape.links.places(links))
 
     def _room(self, chain: Chain) -> NDArray[np.int64] | None:
-        """The entries that each node has room for, by the profile or the array's type, at most the number of frames."""
+        """Each node's capacity for entries: by the profile, by the array's type, or else the number of frames."""
         if self._entries is None:
             return None
         if self._entries.capacity is not None:
@@ -262,16 +260,16 @@ class _Reader:
         return np.full(len(chain), self._count if known is None else known, dtype=np.int64)
 
     def _counts(self, chain: Chain, expression: Expression) -> NDArray[np.int64]:
-        """A number of frames in each node; it may be nonsense, but is limited so that it can be computed with."""
+        """A number of frames in each node, which may be nonsense, but is limited so that it can be computed with."""
         said = chain.values(expression, self._memory)
         return (said if said.dtype.kind == "i" else np.minimum(said.astype(U64), U64(1 << 52))).astype(np.int64)
 
     def _members(
         self, chain: Chain, frames: NDArray[np.int64], bad: NDArray[np.bool_], room: NDArray[np.int64] | None
     ) -> tuple[Members, NDArray[np.int64] | None]:
-        """All free runs of the nodes, in the lists' order, including the entries that the nodes list.
+        """All frames that the nodes say are free, in the lists' order, including those in the nodes' own lists.
 
-        A node with a wrong magic may be somebody's by now, and says nothing.
+        A node with a wrong magic may have been allocated by now, and is not used.
         """
         nodes = np.arange(len(chain))
         own = Members(self._starts(chain), frames, nodes, np.full(len(chain), -1, dtype=np.int64))
@@ -317,13 +315,13 @@ class _Reader:
 
 
 def _as(link: Expression, value: int) -> int:
-    """A value as a link has it: as C converts it to the link's type."""
+    """A value converted to a link's type, as C does."""
     width = width_of(link.type)
     return width.wrap(value) if width else value
 
 
 def free_frames(members: Members, common: Common, count: int) -> FrameSet:
-    """The frames on the lists, as far as they are frames, each once."""
+    """The frames on lists, each once; members that are not frames are ignored."""
     inside = (members.start >= U64(common.base)) & (members.frames > 0)
     first = ((members.start[inside] - U64(common.base)) // U64(common.frame_size)).astype(np.int64)
     frames = members.frames[inside]

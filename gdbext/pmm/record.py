@@ -1,4 +1,4 @@
-"""A physical manager's record of one frame: its state, and the address of the state."""
+"""What a physical manager itself says about one frame: its state, and where that is stored."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from gdbext.units import PhysAddr, VirtAddr
 class ListPlace:
     """A frame's place in a list: that of the run or block from ``start`` to ``end`` (exclusive) that contains it.
 
-    ``place`` counts from 0, ``members`` is how many there are; ``before`` and ``after`` are where the neighbours in the
-    list begin. ``node`` says so, with its entry number ``entry`` (None: the node itself).
+    ``place`` counts from 0, ``members`` is how many there are; ``before`` and ``after`` are the starts of its
+    neighbours. ``node`` lists it, in its entry number ``entry`` (None: the node itself).
     """
 
     name: str
@@ -33,11 +33,11 @@ class ListPlace:
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """A frame's state in a manager: ``free``, ``used``, or ``unmanaged`` if the manager does not have it.
+    """What a manager says about a frame: ``free``, ``used`` or, if it has no state for it, ``unmanaged``.
 
-    ``number`` is the manager's own for the frame, of ``frame_size`` bytes; ``record`` tells in words where its state
-    is written, ``record_at`` is that word, node or byte. The frames around it, from ``start`` to ``end`` (exclusive),
-    are in the same state. ``order`` is that of the free block that has the frame, of buddies.
+    ``number`` is the manager's own for the frame, of ``frame_size`` bytes; ``record`` says as text where its state
+    is stored, ``record_at`` is that word, node or byte. The frames around it, from ``start`` to ``end`` (exclusive),
+    are in the same state. ``order`` is that of the free block that has the frame, in a buddy system.
     """
 
     name: str
@@ -54,7 +54,7 @@ class FrameRecord:
 
 
 def frame_record(manager: PmmSnapshot, address: PhysAddr) -> FrameRecord:
-    """A manager's record of the frame at a physical address."""
+    """What a manager says about the frame at a physical address."""
     number = (address - manager.base) // manager.frame_size
     if number not in manager.known:
         return FrameRecord(manager.name, manager.kind, "unmanaged")
@@ -77,7 +77,7 @@ def frame_record(manager: PmmSnapshot, address: PhysAddr) -> FrameRecord:
 
 
 def _stretch(manager: PmmSnapshot, number: int) -> tuple[int, int]:
-    """The frames around one that are in its state, half-open."""
+    """The half-open run of frames around a frame that have its state."""
     first, length = manager.free_runs
     borders = np.concatenate([[0], np.stack([first, first + length], axis=1).ravel(), [manager.count]])
     at = int(np.searchsorted(borders, number, side="right"))
@@ -85,7 +85,7 @@ def _stretch(manager: PmmSnapshot, number: int) -> tuple[int, int]:
 
 
 def _order(manager: PmmSnapshot, number: int, place: ListPlace | None, run: tuple[int, int]) -> int | None:
-    """The order of the free block that contains a frame; in a tree the largest aligned block in its run."""
+    """The order of the free block that has a frame; in a tree that is the largest aligned block in its run."""
     if place is not None and isinstance(manager, ListSnapshot) and manager.is_buddy:
         return ((place.end - place.start) // manager.frame_size).bit_length() - 1
     if not isinstance(manager, TreeSnapshot):

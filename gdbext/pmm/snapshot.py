@@ -1,4 +1,4 @@
-"""A physical manager as read: which frames are free, its counters, and the places of its data."""
+"""The common form of every physical manager that has been read: its free frames, and its own figures."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from gdbext.units import PhysAddr, VirtAddr, human_size
 
 RAM_TIMES = 4
 FRAMES_BESIDE = 1 << 24
-"""A manager with more than ``RAM_TIMES`` RAM's frames plus ``FRAMES_BESIDE`` has a corrupted count: it is not read."""
+"""A count above ``RAM_TIMES`` the frames up to the end of RAM plus ``FRAMES_BESIDE`` is corrupted: it is not used."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A place of a manager's own data: virtual address, bytes, and what is there."""
+    """Where a manager keeps its own data: virtual address, bytes, and what the data is."""
 
     start: VirtAddr
     size: int
@@ -34,8 +34,8 @@ class Place:
 class PartStat:
     """A part of a manager in figures: a region, a list, an order. ``said`` is the kernel's own count of ``counted``.
 
-    ``blocks`` counts what the manager itself holds there (runs, nodes, blocks), ``at`` is where it begins. ``order``
-    is that of buddies, and ``unusable`` for it the share of all free frames that cannot serve a request of it: those
+    ``blocks`` counts the manager's own units there (runs, nodes, blocks), ``at`` is where it begins. ``order``
+    is a buddy system's, and ``unusable`` the share of all free frames that cannot serve a request of that order: those
     in smaller blocks.
     """
 
@@ -56,9 +56,9 @@ class PmmSnapshot:
     """A physical manager at one stop.
 
     ``free`` holds the frames that are free, numbered from 0 at physical address ``base``; each is ``frame_size``
-    bytes. ``covers`` says whether the manager knows how many frames there are at all: a mere list of free ones does
-    not. ``counts_reserved`` says whether the ``used`` counter counts frames that were never free. ``places`` is where
-    its own data lie, ``unseen`` why not all free frames are known (None: they are).
+    bytes. ``covers`` says whether the manager records how many frames there are: a mere list of free frames does
+    not. ``counts_reserved`` says whether the ``used`` counter counts frames that were never free. ``places`` are where
+    its own data are, ``unseen`` why not all free frames are known (None: they are).
     """
 
     name: str
@@ -79,15 +79,15 @@ class PmmSnapshot:
 
     @property
     def counted_from(self) -> str:
-        """The basis of counting, as text."""
+        """What the counted values come from, as text."""
         raise NotImplementedError
 
     def record_of(self, number: int) -> str:
-        """The place where the manager records that a frame is free, as text."""
+        """Where the manager records that a free frame is free, as text."""
         raise NotImplementedError
 
     def place_of(self, number: int) -> VirtAddr | None:
-        """The address of that place."""
+        """The address of the word, node or record with a frame's state."""
         raise NotImplementedError
 
     @property
@@ -112,7 +112,7 @@ class PmmSnapshot:
 
     @cached_property
     def free_count(self) -> int:
-        """How many of them are free, counted."""
+        """How many of them are free, by counting."""
         return len(self.free)
 
     @cached_property
@@ -126,7 +126,7 @@ class PmmSnapshot:
 
     @cached_property
     def counted(self) -> dict[str, int]:
-        """The expected value of each counter, by meaning; counters without one are skipped."""
+        """The correct value of each counter, by meaning; without those that cannot be determined."""
         if self.unseen is not None:
             return {}
         numbers = {"free": self.free_count}
@@ -142,13 +142,13 @@ class PmmSnapshot:
 
 
 def touched(manager: PmmSnapshot, start: PhysAddr, end: PhysAddr) -> tuple[int, int]:
-    """The numbers of the frames that a physical range touches, half-open; they need not all belong to the manager."""
+    """The numbers of the frames that a physical range touches, half-open; the manager need not have all of them."""
     return (start - manager.base) // manager.frame_size, -(-(end - manager.base) // manager.frame_size)
 
 
 @dataclass(frozen=True)
 class Common:
-    """The first steps of all readers."""
+    """The fields that all readers read first."""
 
     name: str
     base: PhysAddr
@@ -171,12 +171,10 @@ def read_common(manager: PhysicalManager[Expression], memory: VirtualMemory) -> 
 
 
 def sensible_count(count: int, what: str, frame_size: int, ram: RamMap) -> int:
-    """The count of frames; MemoryUnavailable when it cannot be one in a machine with this RAM."""
+    """The count of frames; MemoryUnavailable if it is not possible in a machine with this RAM."""
     most = RAM_TIMES * -(-ram.end // frame_size) + FRAMES_BESIDE
     if count == 0:
-        raise MemoryUnavailable(
-            f"{what} is 0; if it is not set up yet, add 'ready' to the profile, which is true once it is"
-        )
+        raise MemoryUnavailable(f"{what} is 0: if this is not set up yet, add 'ready' to the profile")
     if not 0 < count <= most:
         raise MemoryUnavailable(
             f"{what} is {count}, which cannot be the number of frames in {human_size(ram.total)} of RAM"
@@ -185,7 +183,7 @@ def sensible_count(count: int, what: str, frame_size: int, ram: RamMap) -> int:
 
 
 def frames_of(count: Expression | None, common: Common, memory: VirtualMemory, ram: RamMap) -> int:
-    """The number of a manager's frames: the kernel's count, or that of RAM from the manager's base on."""
+    """How many frames a manager covers: what the kernel says, or else as many as RAM has from its base."""
     if count is None:
         return max(0, -(-(ram.end - common.base) // common.frame_size))
     return sensible_count(count.evaluate(memory), count.text, common.frame_size, ram)

@@ -20,9 +20,9 @@ from gdbext.units import PhysAddr, VirtAddr
 
 @dataclass(frozen=True)
 class ZoneStat:
-    """A zone in figures: ``free`` frames in ``free_runs`` stretches, which end at its borders.
+    """A zone in figures: ``free`` frames in ``free_runs`` stretches, cut at its borders.
 
-    ``usable`` counts the frames there that were ever the manager's to give, None without a boot map.
+    ``usable`` counts the frames there that the manager could ever hand out, None without a boot map.
     ``fragmentation`` is that of `PmmStat`, within the zone.
     """
 
@@ -40,7 +40,7 @@ class ZoneStat:
 class PmmStat:
     """A physical manager in figures; all but ``frame_size`` (bytes) and ``fragmentation`` count frames.
 
-    ``used`` are all that are not free: of them ``reserved`` are no usable RAM by the boot map (holes are among them),
+    ``used`` are all that are not free: of them ``reserved`` are not usable RAM in the boot map (holes are among them),
     or the kernel keeps them for itself (None without a boot map); the others were allocated.
     ``fragmentation`` is the share of the free frames that are not in the largest free run: 0 when all are together.
     ``at`` is where the manager's own data begin, ``unseen`` why not all free frames are known.
@@ -67,7 +67,7 @@ class PmmStat:
 
 
 def pmm_stat(manager: PmmSnapshot, reserved: FrameSet | None, zones: Sequence[Zone]) -> PmmStat:
-    """The figures of a manager; ``reserved`` are the frames that it may never allocate, None if unknown."""
+    """The figures of a manager; ``reserved`` are the frames that it could never hand out, None if not known."""
     first, length = manager.free_runs
     best = int(np.argmax(length)) if len(length) else None
     largest = int(length[best]) if best is not None else 0
@@ -99,7 +99,7 @@ def _fragmentation(largest: int, free: int) -> float:
 
 
 def _with_unusable(parts: tuple[PartStat, ...]) -> tuple[PartStat, ...]:
-    """The orders with the share of free frames that are unusable for each; other parts unchanged."""
+    """The orders with the share of the free frames that cannot serve each; other parts unchanged."""
     free = sum(part.free for part in parts)
     held: Counter[int] = Counter()
     for part in parts:
@@ -114,7 +114,7 @@ def _with_unusable(parts: tuple[PartStat, ...]) -> tuple[PartStat, ...]:
 
 
 def _hint(manager: PmmSnapshot) -> int | None:
-    """The hint of a bitmap that has exactly one."""
+    """The hint of a manager with one bitmap."""
     if not isinstance(manager, BitmapSnapshot) or manager.regional:
         return None
     return manager.patches[0].hint
@@ -155,8 +155,8 @@ def _lengths_within(manager: PmmSnapshot, first: int, end: int) -> NDArray[np.in
 class Stretch:
     """Consecutive frames of one state: physical addresses (``end`` exclusive), and the address of the first's state.
 
-    ``number`` is the first one's number; ``record_at`` the word, node or record that says so (None for a frame that no
-    list has).
+    ``number`` is the first frame's; ``record_at`` is the word, node or record with its state (None for a frame that is
+    on no list).
     """
 
     start: PhysAddr
@@ -169,10 +169,10 @@ class Stretch:
 
 @dataclass(frozen=True)
 class ListedRun:
-    """Neighbours in a list that are also adjacent in memory: from position ``first`` to ``last`` in the list.
+    """Neighbours in a list that are also neighbours in memory: from place ``first`` to ``last`` in the list.
 
-    ``start`` and ``end`` (exclusive) are physical; ``step`` is how far the next member's address is from the one
-    before it, in bytes (0 when there is but one). ``node`` is the first one's node.
+    ``start`` and ``end`` (exclusive) are physical; ``step`` is the distance from one member's address to
+    the next, in bytes (0 if there is only one member). ``node`` is the first member's node.
     """
 
     first: int
@@ -186,7 +186,7 @@ class ListedRun:
 
 @dataclass(frozen=True)
 class ListDump:
-    """One list in its order. ``link_at`` is the address of its first link, ``broken`` why it ends early."""
+    """One list in its order. ``link_at`` is the address of its first link, ``broken`` why it cannot be followed on."""
 
     name: str
     link_at: VirtAddr | None
@@ -197,7 +197,7 @@ class ListDump:
 
 @dataclass(frozen=True)
 class BitLayout:
-    """The layout of a bitmap's bits: bytes of a word, the end of its first bit, the bit of a used frame."""
+    """The layout of a bitmap's bits: bytes of a word, the first bit's end of it, the value of a used frame's bit."""
 
     words: int
     word_size: int
@@ -207,7 +207,7 @@ class BitLayout:
 
 @dataclass(frozen=True)
 class PmmDump:
-    """A manager's contents: the stretches of frames in order of address, and its lists in their own order."""
+    """The contents of a manager: the stretches of frames in order of address, and its lists in their own order."""
 
     name: str
     kind: str
@@ -222,7 +222,7 @@ Window = tuple[PhysAddr, PhysAddr]
 
 
 def pmm_dump(manager: PmmSnapshot, window: Window | None = None, only: str | None = None) -> PmmDump:
-    """A manager's contents in a window of physical addresses (first, end), or all; its lists, or ``only`` one."""
+    """The contents of a manager, in a window of physical addresses (first, end) or all; ``only`` is a list's name."""
     return PmmDump(
         name=manager.name,
         kind=manager.kind,
@@ -279,7 +279,7 @@ def _list_dump(found: FreeList, frame_size: int, window: Window | None) -> ListD
 
 
 def _listed_runs(found: FreeList, chosen: NDArray[np.int64], sizes: NDArray[np.uint64]) -> Iterator[ListedRun]:
-    """The chosen members, those adjacent in memory, upward or downward, taken together."""
+    """The chosen members, with those that follow each other in memory, upward or downward, as one run."""
     if not len(chosen):
         return
     start = found.members.start[chosen].astype(np.int64)

@@ -1,4 +1,4 @@
-"""A physical manager that keeps buddies as a complete binary tree of bytes, and one that keeps a record per frame."""
+"""Two physical managers: a buddy system as a complete binary tree of bytes, and a record for each frame."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_HEIGHT = 40
 
 @dataclass(frozen=True)
 class WrongNode:
-    """A node whose byte does not follow from its halves (a leaf: is not 0 or 1)."""
+    """A node whose byte does not match its halves (or, in a leaf, is neither 0 nor 1)."""
 
     address: VirtAddr
     height: int
@@ -33,10 +33,10 @@ class WrongNode:
 
 @dataclass(frozen=True, kw_only=True)
 class TreeSnapshot(PmmSnapshot):
-    """A byte tree at one stop: the root's address, and the wrong nodes (the first of them, lowest first).
+    """A byte tree at one stop: the root's position, and the wrong nodes (the first of them, lowest first).
 
-    ``beyond`` are the leaves behind the last frame that call themselves free. ``blocks`` has, for each order, how many
-    free blocks there are that are not half of a larger one.
+    ``beyond`` are the leaves after the last frame whose value is "free". ``blocks`` has, for each order, how many
+    free blocks there are that are not half of a larger free block.
     """
 
     nodes_at: VirtAddr
@@ -54,7 +54,7 @@ class TreeSnapshot(PmmSnapshot):
 
     @property
     def counted_from(self) -> str:
-        """The basis of counting, as text."""
+        """What the counted values come from."""
         return "the leaves"
 
     def place_of(self, number: int) -> VirtAddr:
@@ -67,7 +67,7 @@ class TreeSnapshot(PmmSnapshot):
 
     @property
     def parts(self) -> tuple[PartStat, ...]:
-        """The orders that have a block."""
+        """The orders that have a free block."""
         return tuple(
             PartStat("order", str(order), count << order, count << order, count, None, None, None, order)
             for order, count in enumerate(self.blocks)
@@ -75,7 +75,7 @@ class TreeSnapshot(PmmSnapshot):
 
 
 WRONG_KEPT = 64
-"""The number of wrong nodes that a snapshot keeps."""
+"""At most this many wrong nodes are kept in a snapshot."""
 
 
 def read_tree(manager: Tree[Expression], memory: PagedMemory, ram: RamMap) -> TreeSnapshot | None:
@@ -108,10 +108,10 @@ def read_tree(manager: Tree[Expression], memory: PagedMemory, ram: RamMap) -> Tr
 
 
 def _wrong_nodes(levels: list[NDArray[np.uint8]], start: VirtAddr) -> tuple[tuple[WrongNode, ...], int]:
-    """The nodes that disagree with the leaves below them; ``levels`` has the leaves first.
+    """The nodes that do not match the leaves below them; ``levels`` has the leaves first.
 
-    What a node must be is computed from the leaves up, so that a wrong node does not make those above it wrong too. A
-    wrong leaf does: of such a column only the lowest is kept.
+    Correct values are computed from the leaves up, so that a wrong node does not make those above it wrong too. A
+    wrong leaf does: of such a column only the lowest node is kept.
     """
     found: list[WrongNode] = []
     count = 0
@@ -135,7 +135,7 @@ def _wrong_nodes(levels: list[NDArray[np.uint8]], start: VirtAddr) -> tuple[tupl
 
 
 def _blocks(leaves: NDArray[np.uint8]) -> tuple[int, ...]:
-    """The number of maximal free blocks of each order, by the leaves."""
+    """The number of free blocks of each order, by the leaves, without halves of larger free blocks."""
     free = leaves != 0
     counts = []
     while True:
@@ -151,7 +151,7 @@ def _blocks(leaves: NDArray[np.uint8]) -> tuple[int, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameStatesSnapshot(PmmSnapshot):
-    """The records of all frames at one stop: the first lies at ``records_at``, each is ``stride`` bytes."""
+    """The records of all frames at one stop: the first is at ``records_at``, each is ``stride`` bytes."""
 
     records_at: VirtAddr
     stride: int
@@ -163,7 +163,7 @@ class FrameStatesSnapshot(PmmSnapshot):
 
     @property
     def counted_from(self) -> str:
-        """The basis of counting, as text."""
+        """What the counted values come from."""
         return "the records"
 
     def place_of(self, number: int) -> VirtAddr:

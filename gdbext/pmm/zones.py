@@ -1,4 +1,4 @@
-"""Ranges of physical memory that a kernel distinguishes, such as those that devices with 24 address bits reach."""
+"""Ranges of physical memory that a kernel distinguishes, such as those that a device with 24 address bits can reach."""
 
 from dataclasses import dataclass
 

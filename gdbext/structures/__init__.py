@@ -1,1 +1,1 @@
-"""A kernel's data structures as a bound profile describes them: read in bulk, with what was broken or unreadable."""
+"""A kernel's data structures as a bound profile describes them: read in bulk, noting what is broken or unread."""

@@ -1,7 +1,7 @@
-"""Following a linked list whose nodes a profile describes: bounded, never twice through one node, and quick.
+"""Following a linked list whose nodes a profile describes: bounded, no node twice, and quick.
 
-A million nodes are followed in a second where memory can be looked at without copying it. So the loop does nothing but
-follow; the bytes that the profile's expressions need are gathered from all nodes at once, and computed with at once.
+A million nodes are followed in a second where memory can be read without copying it. So the loop does nothing but
+follow; the bytes that the profile's expressions need are gathered from all nodes together, and evaluated together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gdbext.units import WORD_MASK, VirtAddr, hex_address
 from gdbext.x86.virtual import Linear, PagedMemory
 
 _STEP = 4096
-"""Progress is shown after this many nodes if each costs a message to the debugger."""
+"""Progress is reported every so many nodes, where each costs a message to the debugger."""
 
 
 Ends = tuple[int, int]
@@ -45,7 +45,7 @@ class Stop(Enum):
 
 @dataclass(frozen=True)
 class Break:
-    """Where following the links ended before the list's end: the link at ``source`` points to ``target``.
+    """Where following the links stopped before the list's end: the link at ``source`` points to ``target``.
 
     ``source`` is a node's address, None for the list's first link.
     """
@@ -57,11 +57,11 @@ class Break:
 
 
 class Astray(MemoryUnavailable):
-    """A link to an address where no node can be."""
+    """A link to an address that cannot be a node's."""
 
 
 class UnreadableNode(MemoryUnavailable):
-    """An expression about node number ``index`` of a chain cannot be read: a pointer in it is not mapped."""
+    """An expression about node number ``index`` of a chain cannot be read: it follows an invalid pointer."""
 
     def __init__(self, index: int, why: MemoryUnavailable) -> None:
         self.index = index
@@ -70,7 +70,7 @@ class UnreadableNode(MemoryUnavailable):
 
 @dataclass(frozen=True)
 class Links:
-    """The address of a link's node: ``offset + link * scale``, for links from 0 up to ``limit`` (None: any)."""
+    """How links give nodes' addresses: ``offset + link * scale``, for links from 0 up to ``limit`` (None: any)."""
 
     offset: int = 0
     scale: int = 1
@@ -79,11 +79,11 @@ class Links:
     def place(self, link: int) -> int:
         """The virtual address of a link's node. Raises Astray."""
         if self.limit is not None and not 0 <= link < self.limit:
-            raise Astray(f"{link} is not the index of one of {self.limit} frames")
+            raise Astray(f"{link} is not the index of a frame: there are {self.limit} frames")
         return (self.offset + link * self.scale) & WORD_MASK
 
     def places(self, links: NDArray[Any]) -> NDArray[np.uint64]:
-        """The same for many links; for an invalid link, the link itself."""
+        """The addresses of many links' nodes; for an invalid link, the link itself."""
         links = links.astype(np.uint64)
         found = np.uint64(self.offset & WORD_MASK) + links * np.uint64(self.scale)
         return found if self.limit is None else np.where(links < np.uint64(self.limit), found, links)
@@ -93,7 +93,7 @@ class Links:
 class NodeShape:
     """How nodes are read.
 
-    ``expressions`` are all that will be asked of nodes. ``frame_size`` is not 0 where nodes lie at the start of frames
+    ``expressions`` are all that are evaluated for nodes. ``frame_size`` is not 0 where nodes are at the start of frames
     of this many bytes, of which one begins at physical address ``base``. At most ``most`` nodes are followed.
     """
 
@@ -142,7 +142,7 @@ class Chain:
         return np.array(found, dtype=np.uint64).view(np.int64 if expression.type.signed else np.uint64)
 
     def _settled(self, expression: Expression, memory: VirtualMemory) -> FlatExpression | None:
-        """An expression with the kernel's variables as numbers, if the kept bytes of nodes are enough for it."""
+        """An expression with the kernel's variables put in, if the bytes that are kept of nodes suffice for it."""
         flat, (first, end) = expression.settled(memory).flat, self.shape.span
         enough = flat is not None and (not flat.span[1] or (first <= flat.span[0] and flat.span[1] <= end))
         return flat if enough else None
@@ -162,7 +162,7 @@ class Chain:
 def values_in(
     expression: Expression, nodes: NDArray[np.uint64], data: NDArray[np.uint8], first: int, memory: VirtualMemory
 ) -> NDArray[Any]:
-    """An expression's value in every node; ``data`` has a row of bytes for each, from ``first`` on."""
+    """An expression's value in every node; ``data`` has a row of bytes for each, from offset ``first``."""
     flat = expression.flat
     if flat is None:
         found = [expression.evaluate(memory, node) & WORD_MASK for node in nodes.tolist()]
@@ -178,10 +178,10 @@ def _in_rows(flat: FlatExpression, nodes: NDArray[np.uint64], data: NDArray[np.u
 def follow(
     shape: NodeShape, memory: PagedMemory, ends: Ends, known: set[int], *, circular: bool = False, expected: int = 0
 ) -> Chain:
-    """The list between two links (or, if circular, back to its first node).
+    """Follow the list between two links (or, if circular, back to its first node).
 
-    ``known`` are the nodes of lists that have been followed before: none of them may come again; the new ones are
-    added. ``expected`` is how many nodes there should be, 0 when nobody knows. Ctrl-C ends it with Stopped.
+    ``known`` are the nodes of lists that have been followed before: none of them may occur again; the new nodes are
+    added. ``expected`` is how many nodes there should be, 0 if not known. Ctrl-C ends it with Stopped.
     """
     walk = _Walk(shape, memory, expected)
     ((_, broken),) = _followed(walk, [ends], known, circular=circular)
@@ -192,7 +192,7 @@ def follow(
 
 @dataclass(frozen=True)
 class Chains:
-    """The nodes of many lists, one list after the other: the number of nodes of each, and where it ends early."""
+    """The nodes of many lists, one list after the other: how many each has, and where it is broken."""
 
     nodes: NDArray[np.uint64]
     data: NDArray[np.uint8]
@@ -203,7 +203,7 @@ class Chains:
 def follow_each(
     shape: NodeShape, memory: PagedMemory, ends: Sequence[Ends], known: set[int], *, circular: bool = False
 ) -> Chains:
-    """Many lists, as `follow` does one; ``shape.most`` limits the nodes of all together."""
+    """Follow many lists, each as `follow` does; ``shape.most`` is how many nodes they may have together."""
     walk = _Walk(shape, memory, 0)
     lists = _followed(walk, ends, known, circular=circular)
     nodes = np.array(walk.nodes, dtype=np.uint64)
@@ -212,7 +212,7 @@ def follow_each(
 
 
 def _followed(walk: _Walk, ends: Sequence[Ends], known: set[int], *, circular: bool) -> list[tuple[int, Break | None]]:
-    """Have the walk read every node of each list: how many there are, and where the list ends early."""
+    """Let the walk visit every node of each list: how many nodes each has, and where it is broken."""
     lists = []
     with walk.memory.physical.series():
         try:
@@ -226,7 +226,7 @@ def _followed(walk: _Walk, ends: Sequence[Ends], known: set[int], *, circular: b
 
 
 def _follow(walk: _Walk, ends: Ends, known: set[int], *, circular: bool) -> Break | None:
-    """Have the walk read every node of a list; why the list ended early, if it did."""
+    """Let the walk visit every node of a list; why it ended early, if it did."""
     nodes, most, begin = walk.nodes, walk.shape.most, len(walk.nodes)
     link, end = ends
     while link != end:
@@ -246,11 +246,11 @@ def _follow(walk: _Walk, ends: Ends, known: set[int], *, circular: bool) -> Brea
 
 
 def _again(nodes: list[int], node: int, most: int | None, *, circular: bool) -> Break | None:
-    """The reason to stop at a repeated node, or at one more than ``most``; None if it closes a circular list."""
+    """Why a list breaks at a node that was visited before, or is one too many; None if it closes the circle."""
     if node in nodes:
         if circular and node == nodes[0]:
             return None
-        why = "this node is on the list already: the list runs in a circle"
+        why = "this node was visited before: the list is circular"
         return Break(Stop.LOOP, _last(nodes), VirtAddr(node), why)
     if most is not None:
         return Break(Stop.TOO_LONG, _last(nodes), VirtAddr(node), f"more than {most} nodes")
@@ -262,20 +262,20 @@ def _last(nodes: list[int]) -> VirtAddr | None:
 
 
 def _so_far(nodes: list[int]) -> str:
-    """What is known about a list whose reading was interrupted."""
+    """What is known about a list when the user interrupts following it."""
     if not nodes:
         return "no node read yet"
     return f"{len(nodes)} nodes read, all different, the last at {hex_address(nodes[-1])}"
 
 
 _FEW = 4
-"""The number of stretches of memory that are remembered: RAM below 4 GiB, above, and perhaps elsewhere."""
+"""So many stretches of memory are remembered: RAM is below 4 GiB and above, and part of it may be elsewhere."""
 
 
 class _Walk:
-    """Reads one node after another; remembers the linear stretches of memory that the last ones were in.
+    """Visits one node after another; remembers the linear stretches of memory that contain the last nodes.
 
-    ``nodes`` are those that were looked at. What cannot be seen without fetching is kept as it was fetched.
+    ``nodes`` are those that were visited. Nodes that cannot be read in place are kept as they were fetched.
     """
 
     def __init__(self, shape: NodeShape, memory: PagedMemory, expected: int) -> None:
@@ -296,7 +296,7 @@ class _Walk:
             here = self.memory.linear(VirtAddr(node))
             self._stretches = [here, *self._stretches[: _FEW - 1]]
         if node - here.shift - self.shape.base & self._unaligned:
-            raise Astray(f"{hex_address(node - here.shift)} is not aligned to a frame")
+            raise Astray(f"{hex_address(node - here.shift)} is not the start of a frame")
         if here.buffer is None or node + self._first < here.start or node + self._end > here.end:
             return self._fetch(node)
         if self._flat is not None:
@@ -304,22 +304,22 @@ class _Walk:
         return self.shape.next.evaluate(self.memory, node)
 
     def _lately(self, node: int) -> Linear | None:
-        """The stretch that a node is in, if it is one of the last few."""
+        """The stretch that a node is in, if it is one of the last few stretches."""
         for here in self._stretches:
             if here.start <= node < here.end:
                 return here
         return None
 
     def run(self, link: int, end: int, known: set[int]) -> int:
-        """Follow links within the remembered stretches; returns the first link that is elsewhere or wrong, or the end.
+        """Follow links as long as they are valid and in the last few stretches; the first link that is not, or the end.
 
-        The same steps as those of one node at a time, but nothing is called that need not be.
+        It takes the same steps as one node at a time, with as few calls as possible.
         """
         flat, nodes = self._flat, self.nodes
         if flat is None:
             return link
         offset, scale, limit = self.shape.links.offset, self.shape.links.scale, self.shape.links.limit
-        low = high = -1  # where a node may begin to lie in the stretch that is looked at: none, so far
+        low = high = -1  # the addresses that a node may have in the present stretch: none, so far
         buffer, start, unaligned, base = memoryview(b""), 0, self._unaligned, 0
         for _ in range(self.shape.most - len(nodes)):
             node = (offset + link * scale) & WORD_MASK
@@ -341,7 +341,7 @@ class _Walk:
         return link
 
     def _fetch(self, node: int) -> int:
-        """The same for a node that is not in one stretch."""
+        """The link of a node that is not in one piece of memory."""
         if len(self._fetched) % _STEP == 0:
             progress("following a list, node", len(self.nodes), self._expected)
         data = self.memory.read_near(VirtAddr(node + self._first), self._end - self._first)
@@ -368,7 +368,7 @@ class _Walk:
         return physical, rows
 
     def _copy(self, here: Linear, which: NDArray[np.int64], places: NDArray[np.int64], rows: NDArray[np.uint8]) -> None:
-        """The rows of nodes that are completely in a stretch of memory, ``places`` being where in it."""
+        """Copy the rows of nodes that are completely in a stretch of memory, at the offsets ``places`` in it."""
         width = self._end - self._first
         if here.buffer is None or len(here.buffer) < width:
             return
@@ -378,10 +378,10 @@ class _Walk:
 
 
 def without_strangers(chain: Chain, magic: Magic[Expression], memory: VirtualMemory) -> tuple[Chain, NDArray[np.bool_]]:
-    """The chain as far as its nodes are valid, and for each whether its magic value is wrong.
+    """The chain up to the first address that is no node, and for each node whether its magic is wrong.
 
-    A node whose magic is wrong may be a node that somebody wrote into, or no node at all. What follows it is trusted
-    when the next one is right again; where two in a row are wrong, or the list breaks off at once, it led astray.
+    A node whose magic is wrong may be a node that was overwritten, or not a node at all. The nodes after it are trusted
+    if the next magic is right again; if two in a row are wrong, or the list is broken at once, it is not a node.
     """
     found = chain.values(magic.expr, memory)
     wrong = found != chain.values(magic.equals, memory).astype(found.dtype)  # as C compares: an int with 0xdeadbeef
@@ -390,7 +390,5 @@ def without_strangers(chain: Chain, magic: Magic[Expression], memory: VirtualMem
     if not len(lost):
         return chain, wrong
     at = int(lost[0])
-    why = "there is no magic value of a node" + (
-        "" if at == len(chain) - 1 else ", nor at the address that it points to"
-    )
+    why = "its magic value is wrong" + ("" if at == len(chain) - 1 else ", and so is the next node's")
     return chain.cut(at, Stop.ASTRAY, why), wrong[:at]

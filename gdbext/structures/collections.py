@@ -1,7 +1,7 @@
-"""The one reader of collections: arrays, lists, trees, pointers, and what is nested of these, as rows of columns.
+"""The reader of all collections: arrays, lists, trees, pointers, and nested collections, as rows of columns.
 
-An array is read in one piece, lists are followed, a tree is read level by level; what is in each of many elements is
-read together. Then every expression is computed over all elements at once.
+An array is read in one piece, lists are followed, a tree is read level by level; collections in many elements are
+read together. Then every expression is evaluated over all elements at once.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ from gdbext.x86.virtual import PagedMemory
 
 U64 = np.uint64
 _BLOCK = 64
-"""The elements that are read first of an array without a count."""
+"""So many elements are read first of an array without a count."""
 
 
 @dataclass(frozen=True)
 class Broken(Break):
-    """Where a collection ends early, or what could not be read of it, as for a list.
+    """Where a collection ends early, or what could not be read of it, in the form used for lists.
 
-    ``outer`` is the element that it is nested in, None where it is in none; ``missing`` is how many elements are not
-    seen, None where nobody knows.
+    ``outer`` is the element that it is nested in, None where it is not nested; ``missing`` is how many elements were
+    not read, None if that is not known.
     """
 
     outer: VirtAddr | None = None
     missing: int | None = None
 
     def __str__(self) -> str:
-        """As text, a predicate of the elements."""
+        """As text, to follow the name of the elements."""
         inside = "" if self.outer is None else f" in {hex_address(self.outer)}"
-        where = "at the beginning" if self.source is None else f"after {hex_address(self.source)}"
-        missing = f"; {self.missing} of them are missing" if self.missing else ""
-        return f"{inside} end early {where}: {self.why}{missing}".strip()
+        where = "before the first" if self.source is None else f"after {hex_address(self.source)}"
+        missing = f"; {self.missing} of them were not read" if self.missing else ""
+        return f"{inside} end early, {where}: {self.why}{missing}".strip()
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The elements of a collection that count, in its order: row i of every array is about the one at ``nodes[i]``.
+    """The elements of a collection that count, in its order: row i of every array is about the element at ``nodes[i]``.
 
-    ``columns`` has an array of values for each expression that was asked for, of its own type, and ``known`` which of
-    the values there are: the others are 0, and ``unknown`` says why the first of them is. ``outer`` are the rows in
-    ``outers`` of the elements that these are nested in; that is None where they are nested in nothing. ``broken`` is
-    where this collection breaks off, and where those do that it is nested in.
+    ``columns`` has an array of values for each requested expression, of its own type, and ``known`` says which of
+    the values exist: the others are 0, and ``unknown`` says why the first of them does not. ``outer`` are the rows in
+    ``outers`` of the elements that these are nested in; ``outers`` is None where they are not nested. ``broken`` is
+    where this collection ends early, and where the collections do that it is nested in.
     """
 
     what: str
@@ -80,22 +80,22 @@ class Rows:
 
     @property
     def trouble(self) -> str | None:
-        """Why not all elements are known, in one line; None if they are."""
+        """Why some of the elements or values are not known, in one line; None if all are."""
         for broken in self.broken:
-            more = f" ({len(self.broken)} such places)" if len(self.broken) > 1 else ""
+            more = f" ({len(self.broken)} such breaks)" if len(self.broken) > 1 else ""
             return f"the {self.what} {broken}{more}"
         for why in self.unknown.values():
             return why
         return None
 
     def whole(self) -> Rows:
-        """The same. Raises MemoryUnavailable if not all elements are known."""
+        """The same rows. Raises MemoryUnavailable if not everything is known."""
         if self.trouble is not None:
             raise MemoryUnavailable(self.trouble)
         return self
 
     def sound(self) -> Rows:
-        """Those rows of which every value is known."""
+        """The rows of which every value is known."""
         which = np.ones(len(self), dtype=np.bool_)
         for known in self.known.values():
             which &= known
@@ -113,10 +113,10 @@ class Rows:
 def read(
     bound: Collection[Expression], memory: VirtualMemory, columns: Mapping[str, Expression | None], what: str
 ) -> Rows:
-    """The elements of a collection, called ``what``, with a column for each expression that there is.
+    """The elements of a collection, called ``what``, with a column for each expression that is not None.
 
-    Raises MemoryUnavailable when not even its beginning can be told. What is only followed (lists, trees, pointers)
-    needs a `PagedMemory`; an array is read from any.
+    Raises MemoryUnavailable if not even its start can be read. What must be followed (lists, trees, pointers)
+    needs a `PagedMemory`; an array is read from any memory.
     """
     asked = {name: expression for name, expression in columns.items() if expression is not None}
     reader = _Reader(memory, what, tuple(asked.values()))
@@ -137,7 +137,7 @@ def read(
 
 @dataclass(frozen=True)
 class Extent:
-    """Where an array begins, its number of elements (by the expression ``text``), and the bytes of each."""
+    """The start of an array, its count of elements (by the expression ``text``), and the bytes of each."""
 
     start: VirtAddr
     count: int
@@ -151,7 +151,7 @@ class Extent:
 
 
 def extent(bound: Collection[Expression], memory: VirtualMemory) -> Extent:
-    """The extent of an array with a count, for callers that judge it before it is read. Raises MemoryUnavailable."""
+    """The extent of an array with a count, to be judged before the array is read. Raises MemoryUnavailable."""
     assert bound.entries is not None  # the profile's language has no other keys there
     assert bound.count is not None
     stride = bound.element.size if bound.element else 0
@@ -163,7 +163,7 @@ def extent(bound: Collection[Expression], memory: VirtualMemory) -> Extent:
 class _Level:
     """The elements of all collections of one depth; ``outer`` is which of those ``above`` each is in.
 
-    ``around`` are the addresses of what `outer` points to in expressions about what is in each of these.
+    ``around`` are the addresses that `outer` has in expressions about the contents of each of these.
     """
 
     elements: Elements
@@ -172,7 +172,7 @@ class _Level:
     around: NDArray[np.uint64]
 
     def rows(self, what: str, broken: Iterable[Broken]) -> Rows:
-        """The same as rows without columns."""
+        """The elements as rows without columns."""
         outers = None if self.above is None else self.above.rows(what, ())
         return Rows(what, self.elements.nodes, self.outer, outers, {}, {}, {}, tuple(broken))
 
@@ -197,7 +197,7 @@ class _Reader:
         self._asked = asked
 
     def level(self, bound: Collection[Expression], above: _Level | None) -> _Level:
-        """The elements that are wanted, of what is nested in the elements ``above``."""
+        """The innermost elements that count, of the collections in the elements ``above``."""
         context = _Context(self, one_element(self._memory) if above is None else above.elements, above is None)
         found = self._found(bound, context)
         outer = context.elements.nodes if above is None else above.around
@@ -206,7 +206,7 @@ class _Reader:
         if bound.when is not None:
             values, known = elements.values(bound.when)
             for at in np.flatnonzero(~known).tolist():
-                why = f"`when` has no value for it: {elements.why_not(bound.when, at)}"
+                why = f"'when' cannot be evaluated: {elements.why_not(bound.when, at)}"
                 context.breaks(int(found.outer[at]), Stop.UNREADABLE, None, int(found.nodes[at]), why)
             elements, which = elements.taken(values != 0), which[values != 0]
         pointers = bound.element is not None and bound.element.kind is Kind.POINTER and above is not None
@@ -220,7 +220,8 @@ class _Reader:
             one = context.elements
             return _Found(one.nodes, one.data, one.first, np.zeros(1, dtype=np.int64))
         if not isinstance(self._memory, PagedMemory):
-            raise MemoryUnavailable(f"the {self._what} are not an array; nothing else can be read before RAM is known")
+            what = f"the {self._what} are not an array"
+            raise MemoryUnavailable(f"{what}, and only arrays can be read before RAM is known")
         asked = self._of_element(bound)
         if bound.at is not None:
             return _pointed(bound, context, own_span(*asked), self._memory)
@@ -229,7 +230,7 @@ class _Reader:
         return _lists(bound, context, asked, self._memory)
 
     def _of_element(self, bound: Collection[Expression]) -> tuple[Expression, ...]:
-        """All expressions about an element."""
+        """All expressions that will be evaluated for an element."""
         inner = bound.each
         asked = self._asked
         if inner is not None:
@@ -244,7 +245,7 @@ class _Reader:
 
 
 class _Context:
-    """What collections are nested in: elements, or nothing (``top``). Then a corrupted collection is an error."""
+    """What collections are nested in: elements, or nothing (``top``), where an unreadable collection is an error."""
 
     def __init__(self, reader: _Reader, elements: Elements, top: bool) -> None:
         self.elements = elements
@@ -253,7 +254,7 @@ class _Context:
         self._top = top
 
     def told(self, expression: Expression) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Where a collection begins, or how many elements it has, for each; and of which that is known.
+        """Where a collection begins, or how many elements it has, for each element; and for which that is known.
 
         Raises MemoryUnavailable.
         """
@@ -277,7 +278,7 @@ class _Context:
         self._reader.broken.append(Broken(stop, at, VirtAddr(target & WORD_MASK), why, outer, missing))
 
     def inherit(self, number: int, broken: Break) -> None:
-        """Note the same for a list or a tree."""
+        """Note where a list or a tree in an outer element is broken."""
         self.breaks(number, broken.stop, broken.source, broken.target, broken.why)
 
 
@@ -331,14 +332,14 @@ class _Pieces:
         bound, what = self._bound, self._context
         assert bound.entries is not None
         assert bound.count is not None
-        if self._room is not None and self._room > 1 and count > self._room:  # [1] stands for any number in old C
+        if self._room is not None and self._room > 1 and count > self._room:  # in old C, [1] means any number
             what.refuse(number, f"{bound.count.text} is {count}, but {bound.entries.text} has room for {self._room}")
             return
         if not 0 <= count <= bound.most:
             what.refuse(number, f"{bound.count.text} is {count}, which cannot be a number of elements")
             return
         if count > bound.most - self._total:
-            what.refuse(number, f"{bound.count.text} is {count}, with which there are more than {bound.most} elements")
+            what.refuse(number, f"{bound.count.text} is {count}, which makes more than {bound.most} elements")
             return
         data, why = self._read(start, count)
         if why is not None:
@@ -365,9 +366,9 @@ class _Pieces:
             if len(ends) and known[end]:
                 return
             if len(ends):
-                why = f"whether it is the last is unknown: {elements.why_not(until, end)}"
+                why = f"'until' cannot be evaluated: {elements.why_not(until, end)}"
             elif why is None and end < len(data):
-                why = f"none of the first {self._bound.most} is the last"
+                why = f"none of the first {self._bound.most} elements is the last"
             at, size = at + end * stride, 4 * size
             if why is not None:
                 stop = Stop.TOO_LONG if end < len(data) and not len(ends) else Stop.UNREADABLE
@@ -379,16 +380,16 @@ class _Pieces:
         self._found.append((number, start, data))
 
     def _read(self, start: int, count: int) -> tuple[NDArray[np.uint8], str | None]:
-        """The elements of an array, a row each, as far as they can be read; and why not all, if so."""
+        """The elements of an array, a row each, as far as they can be read; and why some cannot."""
         stride, memory = self._stride, self._context.memory
         fit = min(count, (WORD_MASK + 1 - start) // stride)
-        why = None if fit == count else "the array runs beyond the last address"
+        why = None if fit == count else "the array extends past the last address"
         data, low, high = b"", 0, fit
         try:
             data, low = (memory.read(VirtAddr(start), fit * stride) if fit else b""), fit
         except MemoryUnavailable as error:
             why = str(error)
-        while high - low > 1:  # so many can be read, and so many cannot
+        while high - low > 1:  # `low` elements can be read, `high` cannot
             middle = (low + high) // 2
             try:
                 data, low = memory.read(VirtAddr(start), middle * stride), middle

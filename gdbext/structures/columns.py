@@ -1,9 +1,9 @@
-"""The values of expressions for many elements at once, through any number of pointers, without a loop over elements.
+"""Values of expressions for many elements at once, through any number of pointers, without a loop over the elements.
 
-An expression that reads only the element is computed over the bytes that have been read already. In every other the
-reads are taken out one by one, from the inside: where they lead to is computed for all elements, what stands there is
-gathered for all, and takes the place of the read. What is left reads nothing. Beside each value goes whether there is
-one, by the same means: not where a pointer is null or leads nowhere, nor where something is divided by zero.
+An expression that reads only the element is evaluated over the bytes that have been read already. In every other, the
+reads are taken out one by one, from the inside: their addresses are computed for all elements, the bytes there are
+gathered for all, and replace the read. The rest reads nothing. In parallel, and by the same means, it is computed
+which elements have a value: not those where a pointer is null or not mapped, or where a divisor is zero.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from gdbext.structures.chain import values_in
 from gdbext.structures.gather import gathered
 
 WIDEST = 4096
-"""Elements that need more bytes than this are not kept whole: each read is gathered by itself."""
+"""Elements that would need more bytes than this are not kept whole: each read is gathered by itself."""
 
 _YES, _NO = Const(1, S32), Const(0, S32)
 _BYTE = Width(8, False)
@@ -48,9 +48,9 @@ _BYTE = Width(8, False)
 
 @dataclass(frozen=True)
 class Elements:
-    """Elements at virtual addresses ``nodes``; ``data`` has a row of bytes for each, from ``first`` on relative to it.
+    """Elements at virtual addresses ``nodes``; ``data`` has a row of bytes for each, from offset ``first``.
 
-    ``outer`` are the addresses of those that they are nested in, 0 where they are in none.
+    ``outer`` are the addresses of the elements that they are nested in, 0 where they are not nested.
     """
 
     nodes: NDArray[np.uint64]
@@ -68,7 +68,7 @@ class Elements:
         return Elements(self.nodes[which], self.data[which], self.first, self.outer[which], self.memory)
 
     def values(self, expression: Expression) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """An expression's value in every element, and which of them have one: the others' are 0."""
+        """An expression's value in every element, and which elements have a value: the others' are 0."""
         settled = expression.settled(self.memory)
         flat, end = settled.flat, self.first + self.data.shape[1]
         if flat is not None and (not flat.span[1] or (self.first <= flat.span[0] and flat.span[1] <= end)):
@@ -76,13 +76,13 @@ class Elements:
                 found = values_in(settled, self.nodes, self.data, self.first, self.memory)
                 return found, np.ones(len(self), dtype=np.bool_)
             except EvaluationError:
-                pass  # in some of them
-        assert settled.operation is not None  # the binder has seen to it
+                pass  # in some of the elements
+        assert settled.operation is not None  # the binder guarantees it
         stages = _Stages(self)
         return stages.computed(*stages.without_reads(settled.operation))
 
     def link(self, expression: Expression) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-        """The same for an expression that is an address, or a link."""
+        """The values, as `values` does, of an expression that is an address or a link."""
         values, known = self.values(expression)
         return values.astype(np.uint64), known
 
@@ -92,7 +92,7 @@ class Elements:
             expression.evaluate(self.memory, int(self.nodes[number]), int(self.outer[number]))
         except MemoryUnavailable as error:
             return str(error)
-        return f"{expression.text} could not be read together with those of other elements"
+        return f"{expression.text} could not be read together with its neighbours"
 
     def fetched(
         self, load: Load, addresses: NDArray[np.uint64], where: NDArray[np.bool_]
@@ -107,7 +107,7 @@ class Elements:
 
 
 def one_element(memory: VirtualMemory) -> Elements:
-    """The basis of expressions that are about no element."""
+    """A single element for expressions that refer to no element."""
     zero = np.zeros(1, dtype=np.uint64)
     return Elements(zero, np.zeros((1, 1), dtype=np.uint8), 0, zero, memory)
 
@@ -127,13 +127,13 @@ def own_span(*expressions: Expression | None) -> tuple[int, int]:
 
 
 def as_link(link: Expression, value: int) -> int:
-    """A value as a link has it: as C converts it to the link's type."""
+    """A value converted to a link's type, as C does."""
     width = width_of(link.type)
     return width.wrap(value) if width else value
 
 
 class _Stages:
-    """Takes the reads out of one expression; their results are ``blocks`` of bytes, side by side."""
+    """Takes the reads out of one expression; the bytes that they read are ``blocks``, side by side."""
 
     def __init__(self, elements: Elements) -> None:
         self._elements = elements
@@ -141,7 +141,7 @@ class _Stages:
         self._width = 0
 
     def without_reads(self, operation: Operation) -> tuple[Operation, Operation]:
-        """The operation over the blocks, and another that computes whether it has a value."""
+        """The operation over the blocks, and a second operation: whether it has a value."""
         match operation:
             case Const() | SelfAddress():
                 return operation, _YES
@@ -178,14 +178,14 @@ class _Stages:
         return value, convert(flag, S32)
 
     def _added(self, block: NDArray[np.uint8]) -> int:
-        """Where in a row of all blocks this one begins, from now on."""
+        """Add a block; the offset at which it begins in a row of all blocks."""
         begin = self._width
         self._blocks.append(block)
         self._width += int(block.shape[1])
         return begin
 
     def computed(self, value: Operation, known: Operation) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """The values where there are any, else 0; and where there are any."""
+        """The values, 0 where there is none; and where there is a value."""
         count = len(self._elements)
         empty = np.zeros((count, 0), dtype=np.uint8)
         buffer = np.concatenate([empty, *self._blocks], axis=1).reshape(-1)
@@ -198,7 +198,7 @@ class _Stages:
 
 
 def _both(first: Operation, second: Operation) -> Operation:
-    """Whether both are true; the second is not computed where the first is not."""
+    """Whether both are true; the second is not computed where the first is false."""
     if first == _YES:
         return second
     return first if second == _YES else Choose(first, second, _NO, S32)

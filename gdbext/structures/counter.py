@@ -1,4 +1,4 @@
-"""A counter of a manager, and its address."""
+"""A number that a manager keeps about itself, and its address."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Counter:
 
 @dataclass(frozen=True)
 class CounterStat:
-    """A manager's number, and the same counted (None if it cannot be counted)."""
+    """A number that a manager keeps, and the counted value (None where it cannot be counted)."""
 
     name: str
     value: int

@@ -1,4 +1,4 @@
-"""The bytes of many nodes that lie anywhere, at once, and what expressions say about them."""
+"""The bytes of many nodes at any addresses, at once, and the values of expressions about them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def gathered(
     """A row with the bytes of ``span`` for each node, and which of them could be read; the others' are 0."""
     starts = nodes + np.uint64(span[0] & WORD_MASK)
     rows, seen = np.zeros((len(nodes), span[1] - span[0]), dtype=np.uint8), np.zeros(len(nodes), dtype=np.bool_)
-    if not isinstance(memory, PagedMemory):  # the debugger's own reads, before it is known what is RAM
+    if not isinstance(memory, PagedMemory):  # the debugger's own reads, before RAM is known
         for index, start in enumerate(starts.tolist()):
             seen[index] = _read(memory.read, start, rows, index)
         return rows, seen
@@ -41,7 +41,7 @@ def gathered(
         start = int(ordered[at])
         try:
             here = memory.linear(VirtAddr(start))
-        except MemoryUnavailable:  # then nothing that begins on that page can be read
+        except MemoryUnavailable:  # then no node that begins on that page can be read
             page = start | (FRAME_SIZE - 1)
             at = int(np.searchsorted(ordered, np.uint64(page), side="right"))
             continue
@@ -58,7 +58,7 @@ def gathered(
 def _copy(
     here: Linear, which: NDArray[np.int64], starts: NDArray[np.uint64], rows: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
-    """The rows that lie whole in a stretch of memory that can be looked at, by where they start; which do."""
+    """Copy the rows that are completely in a stretch of viewable memory, by their starts; which these are."""
     width = rows.shape[1]
     if here.buffer is None or len(here.buffer) < width:
         return np.zeros(len(which), dtype=np.bool_)
@@ -70,7 +70,7 @@ def _copy(
 
 
 def _read(read: Callable[[VirtAddr, int], bytes], address: int, rows: NDArray[np.uint8], index: int) -> bool:
-    """One row by itself; whether it could be read."""
+    """Read one row by itself; whether it could be read."""
     try:
         rows[index] = np.frombuffer(read(VirtAddr(address), rows.shape[1]), dtype=np.uint8)
     except MemoryUnavailable:
@@ -80,7 +80,7 @@ def _read(read: Callable[[VirtAddr, int], bytes], address: int, rows: NDArray[np
 
 @dataclass(frozen=True)
 class NodeValues:
-    """Many nodes with the bytes that expressions about them need; ``seen`` says of which these could be read."""
+    """Many nodes with the bytes that expressions about them need; ``seen`` says which nodes could be read."""
 
     nodes: NDArray[np.uint64]
     rows: NDArray[np.uint8]
@@ -89,7 +89,7 @@ class NodeValues:
     memory: PagedMemory
 
     def values(self, expression: Expression) -> NDArray[Any]:
-        """An expression's value in every node; 0 where there is none."""
+        """An expression's value in every node; 0 where it has no value."""
         expression = expression.settled(self.memory)
         try:
             return values_in(expression, self.nodes, self.rows, self.first, self.memory)
@@ -98,12 +98,12 @@ class NodeValues:
             return np.array(found, dtype=np.uint64).view(np.int64 if expression.type.signed else np.uint64)
 
     def taken(self, which: NDArray[np.int64]) -> NodeValues:
-        """Those with these indexes."""
+        """The nodes with these indexes."""
         return replace(self, nodes=self.nodes[which], rows=self.rows[which], seen=self.seen[which])
 
 
 def node_values(nodes: NDArray[np.uint64], asked: tuple[Expression | None, ...], memory: PagedMemory) -> NodeValues:
-    """What these expressions need of many nodes."""
+    """The bytes of many nodes that these expressions need."""
     span = span_of(tuple(expression.settled(memory) for expression in asked if expression is not None))
     rows, seen = gathered(nodes, span, memory)
     return NodeValues(nodes, rows, span[0], seen, memory)

@@ -17,7 +17,7 @@ from gdbext.x86.virtual import PagedMemory
 
 U64 = np.uint64
 MOST_LEVELS = 1 << 14
-"""A tree is followed no deeper than this; a balanced tree has 40 levels at most."""
+"""A tree is followed no deeper than this; a balanced tree has at most 40 levels."""
 _NOBODY = -1
 
 
@@ -25,7 +25,7 @@ _NOBODY = -1
 class TreeShape:
     """How nodes are read: ``span`` are the bytes of each that are kept, relative to its address.
 
-    Links lead ``inside`` bytes into nodes. At most ``most`` nodes are read, of all trees together.
+    Links point ``inside`` bytes into nodes. At most ``most`` nodes are read, of all trees together.
     """
 
     left: Expression
@@ -39,7 +39,7 @@ class TreeShape:
 class Forest:
     """The nodes of many trees, one tree after the other, each in order from its left end to its right.
 
-    ``tree`` is the number of each node's tree; ``broken`` are links that lead nowhere, each with its tree's.
+    ``tree`` is the number of each node's tree; ``broken`` are invalid links, each with its tree's number.
     """
 
     nodes: NDArray[np.uint64]
@@ -49,9 +49,9 @@ class Forest:
 
 
 def descend(shape: TreeShape, memory: PagedMemory, roots: NDArray[np.uint64], ends: NDArray[np.uint64]) -> Forest:
-    """The trees below these links to their roots; ``ends`` are the links that end a path, one for each tree.
+    """Read the trees below these links to their roots; ``ends`` are the null links, one for each tree.
 
-    No node is read twice, be it in one tree or in two.
+    No node is read twice, whether in one tree or in two.
     """
     descent = _Descent(shape, memory, ends)
     frontier = _Frontier(roots, np.arange(len(roots)), np.full(len(roots), _NOBODY), np.zeros(len(roots), dtype=bool))
@@ -66,7 +66,7 @@ def descend(shape: TreeShape, memory: PagedMemory, roots: NDArray[np.uint64], en
 
 @dataclass(frozen=True)
 class _Frontier:
-    """Links that are to be followed: the trees they are in, the numbers of the nodes they are in, their side."""
+    """Links to be followed: their trees, the numbers of the nodes that contain them, and their side."""
 
     links: NDArray[np.uint64]
     tree: NDArray[np.int64]
@@ -78,7 +78,7 @@ class _Frontier:
 
 
 class _Descent:
-    """The part of the trees that has been read, level by level."""
+    """The part of the trees that has been read so far, level by level."""
 
     def __init__(self, shape: TreeShape, memory: PagedMemory, ends: NDArray[np.uint64]) -> None:
         self._shape = shape
@@ -90,7 +90,7 @@ class _Descent:
         self._broken: list[tuple[int, Break]] = []
 
     def below(self, frontier: _Frontier) -> _Frontier:
-        """Read the nodes that links point to; returns the links in these."""
+        """Read the nodes that links point to; the links in these."""
         frontier = frontier.taken(frontier.links != self._ends[frontier.tree])
         places = frontier.links - U64(self._shape.inside & WORD_MASK)
         fresh = np.array([self._enter(frontier, at, node) for at, node in enumerate(places.tolist())], dtype=bool)
@@ -114,15 +114,15 @@ class _Descent:
         return _Frontier(links, np.tile(frontier.tree, 2), np.tile(numbers, 2), right)
 
     def _enter(self, frontier: _Frontier, at: int, node: int) -> bool:
-        """Whether a link points to a node that may be read; a broken link is recorded."""
+        """Whether a link points to a node that may be read; broken links are noted."""
         if node in self._seen:
             up, above = int(frontier.up[at]), self._seen[node]
             while up > above:
                 up = self._ups[up]
             if above != _NOBODY and up == above:
-                self._break(frontier, at, Stop.LOOP, node, "this node is an ancestor: the tree runs in a circle")
+                self._break(frontier, at, Stop.LOOP, node, "this node is its own ancestor: the tree has a cycle")
             else:
-                self._break(frontier, at, Stop.SHARED, node, "this node is in the tree, or in another, already")
+                self._break(frontier, at, Stop.SHARED, node, "this node is already in this tree or in another")
         elif len(self._seen) >= self._shape.most:
             self._break(frontier, at, Stop.TOO_LONG, node, f"more than {self._shape.most} nodes")
         else:
@@ -136,13 +136,13 @@ class _Descent:
             self._memory.read(VirtAddr((node + first) & WORD_MASK), end - first)
             for link in (self._shape.left, self._shape.right):
                 link.evaluate(self._memory, node)
-            why = "its links cannot be computed"
+            why = "its links cannot be read"
         except MemoryUnavailable as error:
             why = str(error)
         self._break(frontier, at, Stop.UNREADABLE, node, why)
 
     def too_deep(self, frontier: _Frontier) -> None:
-        """Give up what is left."""
+        """Note the remaining links as broken."""
         frontier = frontier.taken(frontier.links != self._ends[frontier.tree])
         for at, node in enumerate((frontier.links - U64(self._shape.inside & WORD_MASK)).tolist()):
             self._break(frontier, at, Stop.TOO_LONG, node, f"the tree is deeper than {MOST_LEVELS} levels")
@@ -161,7 +161,7 @@ class _Descent:
         raise IndexError(number)
 
     def forest(self) -> Forest:
-        """All nodes in order. A node's place follows from how many there are on its left, counted from below."""
+        """All nodes in order. A node's position is the number of nodes on its left, counted from below."""
         frontiers, levels = zip(*self._levels, strict=True) if self._levels else ((), ())
         if not levels:
             width = self._shape.span[1] - self._shape.span[0]

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 NOT_YET = "not set up yet"
-NONE_SERVES = "not set up yet, or another manager is in use: none of those that the profile describes is"
+NONE_SERVES = "not set up yet, or another is in use: none of those in the profile is active"
 
 
 @dataclass(frozen=True)
 class Unread:
-    """``absent`` says that the kernel has not set the manager up yet, which is no fault; otherwise ``why`` is one."""
+    """``absent`` says that the kernel has not set the manager up yet, which is no fault; else ``why`` is the fault."""
 
     name: str
     kind: str

@@ -356,8 +356,8 @@ def test_an_array_over_a_hole_is_kept_as_far_as_it_can_be_read(symbols):
     assert (broken.stop, broken.source, broken.target) == (Stop.UNREADABLE, start + 4 * SIZE, start + 5 * SIZE)
     assert broken.missing == 295
     assert rows.trouble == (
-        f"the items end early after {start + 4 * SIZE:#x}: 0x60000 cannot be read: paging is off on the selected "
-        "processor, so nothing is translated, and 0x60000 is not RAM; 295 of them are missing"
+        f"the items end early, after {start + 4 * SIZE:#x}: 0x60000 cannot be read: paging is off on the selected "
+        "processor, so nothing is translated, and 0x60000 is not RAM; 295 of them were not read"
     )
     until = kernel.read(described("until"))
     assert until["value"].tolist() == [0, 1, 2, 3, 4]
@@ -366,7 +366,7 @@ def test_an_array_over_a_hole_is_kept_as_far_as_it_can_be_read(symbols):
     for shape in ("array", "until"):
         rows = kernel.read(described(shape))
         assert (len(rows), rows.broken[0].source) == (0, None)
-        assert "end early at the beginning: 0x60008 cannot be read" in rows.trouble
+        assert "end early, before the first: 0x60008 cannot be read" in rows.trouble
         with pytest.raises(MemoryUnavailable, match="cannot be read"):
             rows.whole()
 
@@ -407,11 +407,11 @@ def test_a_torn_count_hides_no_other_array(symbols):
     (broken,) = rows.broken
     assert (broken.outer, broken.source) == (outers[1], None)
     assert broken.why == "count is 1099511627776, which cannot be a number of elements"
-    assert rows.trouble == f"the items in {outers[1]:#x} end early at the beginning: {broken.why}"
+    assert rows.trouble == f"the items in {outers[1]:#x} end early, before the first: {broken.why}"
     kernel.put(outers[1], count=2)
     few = kernel.read(nested("list", "array", inner_more="most = 5"))
     assert (few.nodes.tolist(), few.broken[0].outer) == ([*found[0], *found[1]], outers[2])
-    assert few.broken[0].why == "count is 2, with which there are more than 5 elements"
+    assert few.broken[0].why == "count is 2, which makes more than 5 elements"
 
 
 def test_an_array_that_does_not_end(symbols):
@@ -419,7 +419,7 @@ def test_an_array_that_does_not_end(symbols):
     kernel.put(kernel.top, items=ABOVE)
     rows = kernel.read(described("until", more="most = 700"))
     assert (len(rows), rows.broken[0].stop) == (700, Stop.TOO_LONG)
-    assert rows.broken[0].why == "none of the first 700 is the last"
+    assert rows.broken[0].why == "none of the first 700 elements is the last"
     kernel.put(ABOVE + 700 * SIZE, last=1)
     rows = kernel.read(described("until", more="most = 700"))
     assert (len(rows), rows.broken) == (700, ())
@@ -429,7 +429,7 @@ def test_an_array_that_does_not_end(symbols):
 @pytest.mark.parametrize(
     ("target", "stop", "said"),
     [
-        (lambda places: places[1], Stop.LOOP, "runs in a circle"),
+        (lambda places: places[1], Stop.LOOP, "the list is circular"),
         (lambda places: HOLE.start + 64, Stop.UNREADABLE, "cannot be read"),
         (lambda places: 1 << 63, Stop.UNREADABLE, "cannot be read"),
     ],
@@ -538,7 +538,7 @@ def test_whether_an_element_counts_may_not_be_known(symbols):
     rows = kernel.read(described("array", more='when = "other->live"'))
     assert rows["value"].tolist() == [1]
     assert [broken.target for broken in rows.broken] == places[1:]
-    assert "`when` has no value for it: 0x60" in rows.trouble
+    assert "'when' cannot be evaluated: 0x60" in rows.trouble
 
 
 def test_the_beginning_may_not_be_told(symbols):

@@ -401,7 +401,7 @@ def test_a_pair_bit_says_that_just_one_of_two_buddies_is_free(order, free, bits)
 
 
 def test_the_finding_about_a_pair_bit_names_the_blocks():
-    for bits, says in (([], "none or both"), ([1], "just one")):
+    for bits, says in (([], "none or both"), ([1], "exactly one")):
         some = free_list(
             *([block(4, 1)] if not bits else []),
             order=1,
@@ -409,7 +409,7 @@ def test_the_finding_about_a_pair_bit_names_the_blocks():
         )
         (finding,) = findings("PMM12", some, is_buddy=True)
         assert f"{BASE + 4 * FRAME:#x}" in finding.expected
-        assert ("just one" in finding.expected) == (says != "just one")
+        assert ("exactly one" in finding.expected) == (says != "exactly one")
 
 
 def test_pair_bits_are_compared_where_one_list_has_an_order():

@@ -116,7 +116,7 @@ def test_a_page_of_a_large_free_frame_breaks_no_rule(kernel):
     assert found_in(session) == []
     for page in (0x600000, 0x601000, 0x9FF000):
         frame = session.physical.frame(PhysAddr(page))
-        assert (frame.findings, frame.verdict) == ((), "free, and no use of it is known")
+        assert (frame.findings, frame.verdict) == ((), "free, and no user of it is known")
 
 
 def test_a_page_of_a_large_frame_shows_what_breaks_the_frame(kernel):
@@ -200,7 +200,7 @@ def test_pair_bits_that_are_not_compared_are_not_passed_over_in_silence(kernel):
     assert [skip.id for skip in alone.physical.check().skipped].count("PMM12") == 0
     both = kernel(source, LINUX + PAIRS + areas_of(0) + areas_of(1)).physical.check()
     (why,) = [skip.why for skip in both.skipped if skip.id == "PMM12"]
-    assert why == "pair bits are not compared for an order with several lists: which list has which bits is unknown"
+    assert why == "pair bits are not compared: several lists have one order, and which list has which bits is not known"
 
 
 @pytest.mark.parametrize(("next_word", "broken"), [(2, []), (3, ["PMM07"])])
@@ -246,7 +246,7 @@ def test_a_count_of_entries_that_cannot_be_is_told_as_it_is(kernel, room, top):
     session = kernel(f"{room} = {{ 0 }}; int top = {top};", f'{STACK}entries = {{ at = "{at}", count = "top" }}\n')
     finding = session.physical.check().findings[0]
     most = 1024 if "*" in room else 4
-    assert finding.expected == f"at most {most} entries, for which there is room"
+    assert finding.expected == f"at most {most} entries, which is its capacity"
     assert finding.actual == f"its count is {top}"
     if top < 0:
         assert free_frames(session) == set()
@@ -280,13 +280,10 @@ def test_no_frame_has_a_bit_in_two_regions(kernel):
 def test_what_a_region_or_a_count_may_have_been_meant_to_be_is_said(kernel):
     source = "struct region { uint32_t start_pfn, frames, map[2]; } regions[3] = { { 0x210, 8 } };"
     (unread,) = kernel(source, REGIONS.replace(" * 4096ul", "")).physical.managers
-    assert "begins at 0x210, which is not the start of a frame (0x1000 bytes each, from 0x0 on)" in unread.why
+    assert "begins at 0x210, which is not the start of a frame (frames are 0x1000 bytes each, from 0x0)" in unread.why
     torn = [finding.actual for finding in kernel(source, REGIONS).physical.check().findings if finding.id == "PMM00"]
     assert len(torn) == 2  # the other two have no frames
-    assert all(
-        "is 0; if it is not set up yet, add 'ready' to the profile, which is true once it is" in actual
-        for actual in torn
-    )
+    assert all("is 0: if this is not set up yet, add 'ready' to the profile" in actual for actual in torn)
 
 
 INFOS = (

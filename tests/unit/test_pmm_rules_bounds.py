@@ -364,9 +364,9 @@ def test_what_cannot_be_checked_is_said():
     reasons = {rule: report(rule, manager()).skipped[0].why for rule in ("PMM01", "PMM02", "PMM05", "PMM06")}
     assert reasons == {
         "PMM01": "the profile names no counters",
-        "PMM02": "no page table and no mapping is known",
-        "PMM05": "the profile names no [boot_map]: only the machine's RAM is known, not what of it is usable",
-        "PMM06": "the kernel's sections are not known",
+        "PMM02": "no page tables or mappings are known",
+        "PMM05": "the profile has no [boot_map]: only the RAM that QEMU reports is known",
+        "PMM06": "the kernel's sections are not known: load its ELF file",
     }
     assert report("PMM02", manager(), left_out=("a", "b")).skipped[0].why == "a; b"
     assert "how many frames" in report("PMM05", manager(covers=False), boot_map=boot([(0, END)])).skipped[0].why

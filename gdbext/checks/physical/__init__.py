@@ -1,1 +1,1 @@
-"""The rules of physical managers and of who has frames; one frame, and the map of all of them."""
+"""The rules of physical managers and of frame owners; one frame, and the map of all frames."""

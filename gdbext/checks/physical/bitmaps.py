@@ -1,4 +1,4 @@
-"""The rules that only bitmaps can break: hints, bits beyond the end, summaries, the constant for a full word."""
+"""The rules that apply only to bitmaps: hints, bits beyond the end, summaries, the constant for a full word."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -11,7 +11,7 @@ from gdbext.units import VirtAddr, hex_address, human_size
 
 
 def check_hint(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM07: a hint is in range and skips no free frame; bits after the last frame are used; no frame has two bits."""
+    """PMM07: a hint is in range and skips no free frame; bits beyond the last frame are used; no frame has two bits."""
     manager = inputs.manager
     assert isinstance(manager, BitmapSnapshot)
     yield from _overlaps(manager)
@@ -22,9 +22,9 @@ def check_hint(inputs: PmmInputs) -> Iterator[Broken]:
             yield Broken(
                 "bitmap word",
                 patch.bits_at + bit // manager.words.bits * manager.words.size,
-                f"bits {patch.count} and up are marked used: they have no frame",
-                f"{len(patch.tail_free)} of them are free, the first is bit {bit}",
-                "the whole last word was cleared: frames beyond the end will be allocated",
+                f"bits {patch.count} and up, which have no frame, are used",
+                f"{len(patch.tail_free)} of them free, the first is bit {bit}",
+                "the last word was cleared as a whole: frames beyond the end will be handed out",
             )
 
 
@@ -37,9 +37,9 @@ def _overlaps(manager: BitmapSnapshot) -> Iterator[Broken]:
             yield Broken(
                 "frame",
                 start,
-                "a bit in one region's bitmap",
-                f"another bit in the bitmap of the region at {hex_address(manager.frame_address(patch.first))}",
-                "the regions overlap, as ranges of the memory map may: frames in both will be allocated twice",
+                "a bit in only one region's bitmap",
+                f"a bit in that of the region at {hex_address(manager.frame_address(patch.first))} too",
+                "the regions overlap, as ranges of the memory map may: the shared frames will be handed out twice",
                 (f"{shared} frame{'s' * (shared != 1)} ({human_size(end - start)}) have a bit in both",),
             )
 
@@ -58,12 +58,12 @@ def _hint(manager: BitmapSnapshot, patch: Patch) -> Iterator[Broken]:
             patch.hint_at,
             f"at most {lowest - patch.first}, the lowest free frame ({hex_address(manager.frame_address(lowest))})",
             str(hint),
-            f"freeing did not lower the hint: {skipped} free frame{'s' * (skipped != 1)} below it cannot be allocated",
+            f"a free did not lower the hint: {skipped} free frame{'s' * (skipped != 1)} below it will not be allocated",
         )
 
 
 def check_summaries(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM08: each summary bit says whether its word below has a free frame."""
+    """PMM08: a summary bit says that the word below it has a free frame exactly when it has one."""
     manager = inputs.manager
     assert isinstance(manager, BitmapSnapshot)
     for summary in manager.summaries:
@@ -79,18 +79,18 @@ def _stale(manager: BitmapSnapshot, summary: Summary, bit: int, *, says_free: bo
     below = f"word {bit} of level {summary.level - 1}, for {hex_address(first)}-{hex_address(end)}"
     states = ("has a free frame", "has none")
     says, does = states if says_free else states[::-1]
-    effect = "a search enters a word without free frames" if says_free else "its free frames are never allocated again"
+    effect = "full words are searched in vain" if says_free else "its free frames will not be allocated"
     return Broken(
         "summary word",
         VirtAddr(summary.bits_at + bit // words.bits * words.size),
         f"bit {bit} of level {summary.level} says that {below} {does}",
-        f"it says that it {says}",
-        f"the word was changed without its summary, or the summary alone: {effect}",
+        f"it says that the word {says}",
+        f"the word changed and the summary was not updated, or the reverse: {effect}",
     )
 
 
 def check_full(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM09: the constant that the kernel compares with a full word has every bit of the word."""
+    """PMM09: the constant that the kernel compares with full words has all bits of a word."""
     manager = inputs.manager
     assert isinstance(manager, BitmapSnapshot)
     full, bits = manager.full, manager.words.bits
@@ -110,6 +110,6 @@ def check_full(inputs: PmmInputs) -> Iterator[Broken]:
 
 BIT_RULES: tuple[Rule[PmmInputs], ...] = (
     Rule("PMM07", "hint and tail bits are correct", check_hint),
-    Rule("PMM08", "summaries agree with the words below", check_summaries),
+    Rule("PMM08", "summaries match the words below", check_summaries),
     Rule("PMM09", "the constant for a full word is correct", check_full),
 )

@@ -1,4 +1,4 @@
-"""One frame of physical memory: its state in the managers, its users, its mappings, and whether these agree."""
+"""One frame of physical memory: its state in the managers, its owners and mappings, and whether these agree."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from gdbext.vmm.find import Found
 from gdbext.x86.space import AddressSpace
 
 LISTED = 32
-"""The number of mappings, and of entries that point to a table, that are listed."""
+"""At most this many mappings, and this many entries that point to a table, are listed."""
 CONTENT = 64
 """The number of a frame's first bytes that are shown."""
 
 
 @dataclass(frozen=True)
 class TableUse:
-    """The use of the frame as a table of ``level`` in a space, first for the virtual address ``start``.
+    """A space that uses the frame as a table of ``level``, first for the virtual address ``start``.
 
-    ``entries`` are the physical addresses of the entries that point to it, the first of ``entry_count``; empty for CR3.
+    ``entries`` are the physical addresses of the entries that point to it, the first of ``entry_count``; for the root,
+    which CR3 points to, there are none.
     """
 
     space: str
@@ -44,8 +45,8 @@ class TableUse:
 
 @dataclass(frozen=True)
 class Origin:
-    """The frame's range in the boot map: an entry of this ``type`` is ``usable``, ``reclaimable`` (later) or
-    ``not usable``; or in the kernel's list of ranges: ``reserved``.
+    """What the boot map says about the frame: its entry of this ``type`` is ``usable``, ``reclaimable`` (later) or
+    ``not usable``, or the kernel lists the range as ``reserved``.
     """
 
     base: PhysAddr
@@ -58,11 +59,11 @@ class Origin:
 class Frame:
     """Everything known about the frame at ``start``, whose number is ``pfn``.
 
-    ``zones`` are those that contain it, ``boot`` its ranges in the boot map and in the kernel's list of reserved
-    ranges, ``record`` the kernel's own record of it. ``found`` are the mappings (None without paging), the first of
-    ``mapping_count``; ``direct_map`` is where the direct map maps it. ``content`` are its first bytes in hexadecimal,
-    None where there is no RAM. ``findings`` are the managers' rules that this frame breaks, ``verdict`` is a summary in
-    one line, ``left_out`` lists what could not be determined.
+    ``zones`` are those that contain it, ``boot`` what the boot map and the kernel's list of reserved ranges say about
+    it, ``record`` is the kernel's own record of it. ``found`` has the mappings (None without paging), the first of
+    ``mapping_count``; ``direct_map`` is its address in the direct map. ``content`` are its first bytes in hexadecimal,
+    None where there is no RAM. ``findings`` are the managers' rules that this frame breaks, ``verdict`` sums them up in
+    one line, ``left_out`` says what could not be determined.
     """
 
     pfn: Pfn
@@ -86,10 +87,10 @@ class Frame:
 
 @dataclass(frozen=True)
 class FrameInputs:
-    """The inputs of the description of a frame.
+    """The inputs of a frame's description.
 
-    ``report`` are the rules' findings about the frame; ``record``, ``found`` and ``tables`` are about it too, the rest
-    about all of memory. ``direct_map`` is where physical address 0 is mapped.
+    ``report`` has the rules' findings about the frame; ``record``, ``found`` and ``tables`` are about it too, the rest
+    is about all of memory. ``direct_map`` is the virtual address of physical address 0.
     """
 
     managers: tuple[PmmSnapshot | Unread, ...]
@@ -106,7 +107,7 @@ class FrameInputs:
 
 
 def describe_frame(start: PhysAddr, inputs: FrameInputs) -> Frame:
-    """Everything known about the frame that begins at a physical address."""
+    """Describe the frame that begins at a physical address."""
     end, found = PhysAddr(start + FRAME_SIZE), inputs.found
     reaches = found.reaches if found else ()
     direct = None if inputs.direct_map is None else VirtAddr((inputs.direct_map + start) & WORD_MASK)
@@ -135,7 +136,7 @@ def describe_frame(start: PhysAddr, inputs: FrameInputs) -> Frame:
 
 
 def table_uses(spaces: Iterable[tuple[str, AddressSpace]], frame: PhysAddr) -> tuple[TableUse, ...]:
-    """The spaces that use a frame as a table, its level, and the entries that point to it."""
+    """The spaces that use a frame as a table, at which level, and the entries that point to it."""
     uses: list[TableUse] = []
     for name, space in spaces:
         if space.root // FRAME_SIZE == frame // FRAME_SIZE:
@@ -150,7 +151,7 @@ def table_uses(spaces: Iterable[tuple[str, AddressSpace]], frame: PhysAddr) -> t
 
 
 def _origins(boot_map: BootMap | Unread | None, start: PhysAddr, end: PhysAddr) -> tuple[Origin, ...]:
-    """The entries of a boot map that overlap a physical range."""
+    """What a boot map says about a physical range."""
     if not isinstance(boot_map, BootMap):
         return ()
     uses = {(r.base, r.end): "reclaimable" for r in boot_map.reclaimable}
@@ -165,12 +166,12 @@ def _origin(found: BootRange, use: str) -> Origin:
 
 
 def _owners_of(owners: Iterable[PhysicalRange], start: PhysAddr, end: PhysAddr) -> tuple[PhysicalRange, ...]:
-    """The owners of a part of a physical range, each once."""
+    """The owners of any part of a physical range, each once."""
     return tuple(dict.fromkeys(used for used in owners if used.start < end and used.end > start))
 
 
 def check_frame(inputs: PmmInputs, start: PhysAddr) -> CheckReport:
-    """The rules of a manager that one frame can break, checked only for its frame (of any size) at ``start``."""
+    """Check the rules of a manager that one frame can break, for its frame (of any size) at ``start`` only."""
     manager, boot_map = inputs.manager, inputs.boot_map
     first, behind = touched(manager, start, PhysAddr(start + FRAME_SIZE))
     start, end = manager.frame_address(first), manager.frame_address(behind)
@@ -193,7 +194,7 @@ def check_frame(inputs: PmmInputs, start: PhysAddr) -> CheckReport:
 
 
 def about_frame(report: CheckReport, start: PhysAddr, told: CheckReport) -> CheckReport:
-    """The findings of a report on all frames about the frame at ``start``, except those that ``told`` has already."""
+    """What a report on all frames says about the frame at ``start``, without the findings that ``told`` has."""
     known = {(finding.id, finding.actual) for finding in told.findings}
     findings = tuple(
         finding
@@ -207,12 +208,12 @@ def about_frame(report: CheckReport, start: PhysAddr, told: CheckReport) -> Chec
 
 
 def _cut(ranges: Iterable[BootRange], start: PhysAddr, end: PhysAddr) -> tuple[BootRange, ...]:
-    """The parts of ranges inside another range."""
+    """The parts of ranges that are inside another."""
     return tuple(BootRange(max(r.base, start), min(r.end, end)) for r in ranges if r.base < end and r.end > start)
 
 
 def _verdict(frame: Frame) -> str:
-    """The frame in one line: a contradiction if there is one, otherwise its state and its users."""
+    """The frame in one line: the contradiction, if there is one, or else its state and its users."""
     state = _state(frame)
     if frame.findings:
         first = frame.findings[0]
@@ -223,13 +224,13 @@ def _verdict(frame: Frame) -> str:
     if frame.owners:
         return f"{state}: {frame.owners[0].use}"
     if state == "free":
-        return "free, and no use of it is known"
+        return "free, and no user of it is known"
     kept = any(origin.use != "usable" for origin in frame.boot)
-    return state + (": not available for allocation" if kept else ": its user is unknown")
+    return state + (": not available to the allocator" if kept else ": owner unknown")
 
 
 def _state(frame: Frame) -> str:
     """The state in the manager that has the frame."""
     states = [found.state for found in frame.managers if isinstance(found, FrameRecord)]
     known = [state for state in states if state != "unmanaged"]
-    return known[0] if known else "unmanaged" if states else "in a state that no manager records"
+    return known[0] if known else "unmanaged" if states else "state unknown"

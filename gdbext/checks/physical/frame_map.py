@@ -1,4 +1,4 @@
-"""Physical memory as one map: the state of every frame in the managers, the machine's RAM, and the users of frames."""
+"""Physical memory as one map: the state of every frame in the managers, the machine's RAM, and the owners."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from gdbext.structures.unread import Unread
 from gdbext.units import FRAME_SIZE, PhysAddr, round_down, round_up
 
 TOP = PhysAddr(1 << 52)
-"""Above every physical address of the architecture."""
+"""All physical addresses of the architecture are below this."""
 
 
 class Held(Enum):
-    """The state of a piece of physical memory; of several that apply, the first. Owners' states are their kinds.
+    """The state of a piece of physical memory: the first that applies. An owner's state has the name of its kind.
 
-    ``CONTESTED``: free, but in use by an owner or its record. ``UNFIT``: free, but not RAM that may be allocated.
-    ``RESERVED``: RAM that the boot map does not list as usable, or that the kernel keeps. ``USED``: not free, owner
+    ``CONTESTED``: free, but an owner or its record has it in use. ``UNFIT``: free, but not RAM that may be handed out.
+    ``RESERVED``: RAM that the boot map does not call usable, or that the kernel reserves. ``USED``: not free, owner
     unknown. ``UNMANAGED``: RAM that no manager has a state for.
     """
 
@@ -65,7 +65,7 @@ class Piece:
 class FrameMap:
     """The physical addresses from ``start`` up to ``end`` as ``pieces``; ``sizes`` are the bytes of each state.
 
-    ``left_out`` lists what is unknown about owners: such frames are shown as used.
+    ``left_out`` says which owners could not be determined; their frames are shown as used.
     """
 
     start: PhysAddr
@@ -77,7 +77,7 @@ class FrameMap:
 
 @dataclass(frozen=True)
 class FrameMapInputs:
-    """The inputs of a map; ``records`` are the kernel's own records of frames, if it has any."""
+    """The inputs of a map; ``records`` are the kernel's own about frames, if it has any."""
 
     managers: tuple[PmmSnapshot, ...]
     ram: RamMap
@@ -88,7 +88,7 @@ class FrameMapInputs:
 
 
 def frame_map(inputs: FrameMapInputs, window: Window | None = None) -> FrameMap:
-    """The map of physical memory up to the end of RAM and of free frames, or of the frames that overlap a window."""
+    """The map of all physical memory, or of the frames that overlap a window, up to the end of RAM and free frames."""
     layers = _Layers.of(inputs)
     start, end = window or (PhysAddr(0), TOP)
     start, end = PhysAddr(round_down(start, FRAME_SIZE)), PhysAddr(min(round_up(end, FRAME_SIZE), layers.top))
@@ -113,7 +113,7 @@ def frame_map(inputs: FrameMapInputs, window: Window | None = None) -> FrameMap:
 
 @dataclass(frozen=True)
 class _Layers:
-    """The layers of the map: ranges of addresses, in whole frames. ``usable`` is None if unknown."""
+    """The layers of the map: ranges of addresses, in whole frames. ``usable`` is None where it is not known."""
 
     ram: Ranges
     usable: Ranges | None
@@ -138,7 +138,7 @@ class _Layers:
 
     @property
     def top(self) -> int:
-        """The end of RAM or of the free frames, whichever is higher."""
+        """The end of all RAM and of all free frames."""
         return max(int(ranges[:, 1].max(initial=0)) for ranges in (self.ram, self.free))
 
     def __iter__(self) -> Iterator[Ranges]:
@@ -189,12 +189,12 @@ def _outward(ranges: Iterable[tuple[int, int]]) -> Ranges:
 
 
 def _inward(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """The frames completely inside ranges, where adjacent ranges count as one."""
+    """The frames that are wholly within ranges, where adjacent ranges count as one."""
     return _array((round_up(start, FRAME_SIZE), round_down(end, FRAME_SIZE)) for start, end in joined(ranges))
 
 
 def _recorded(records: PageRecordsSnapshot | None) -> Ranges:
-    """The frames that are in use by their records."""
+    """The frames whose records say that they are in use."""
     if records is None or records.free is None:
         return _outward(())
     known = FrameSet.of_ranges([(0, records.count)], records.count)

@@ -1,4 +1,4 @@
-"""The inputs of the rules of physical managers, and findings that several of them share."""
+"""The inputs of the rules of physical managers, and the wording that they share."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from gdbext.units import PhysAddr, hex_address, human_size
 
 READABLE = "the manager can be read"
 ONE_OWNER = "a frame is free, or in use by one owner"
-ZONES = "frames and buffers are where their zone or device needs them"
+ZONES = "frames and buffers are within the limits of their zone or device"
 BLOCKS = "blocks are aligned, whole, merged when free, and on the list of their order"
-"""Titles of rules that several kinds of inputs can break."""
+"""Titles of rules that are checked on several kinds of inputs."""
 
 USES_SHOWN = 4
-"""How many uses of one stretch of frames a finding names."""
+"""At most this many uses of one stretch of frames are named in a finding."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PhysicalRange:
     """Physical addresses, ``end`` exclusive, and their use.
 
     ``kind`` is one of ``page table``, ``kernel image``, ``manager``, ``dma``, ``held``, ``mapping``, ``reserved``;
-    ``use`` describes it in a sentence (``it is mapped at 0x1000``).
+    ``use`` is a sentence about it (``it is mapped at 0x1000``).
     """
 
     start: PhysAddr
@@ -39,10 +39,10 @@ class PhysicalRange:
 
 @dataclass(frozen=True)
 class Recorded:
-    """The kernel's records of a manager's frames, by frame number: the frames that have a record, and that are free.
+    """What the kernel's records say about a manager's frames, by its numbers: those with a record, and the free ones.
 
-    ``single`` are the frames with one reference, None where references are not counted. ``say`` describes the record of
-    the frame at a physical address.
+    ``single`` are the frames with one reference, None where references are not counted. ``say`` gives the record of the
+    frame at a physical address as text.
     """
 
     known: FrameSet
@@ -55,11 +55,11 @@ class Recorded:
 class PmmInputs:
     """The inputs of the rules of a physical manager.
 
-    ``metadata``, ``tables`` and ``image`` are the physical ranges of the manager's own data, the page tables in use and
-    the kernel's image; ``buffers`` are the memory that devices use, ``held`` the frames that the kernel keeps by
-    number; ``mapped`` are the ranges that are mapped for a purpose: every mapping except those of much of RAM at once
-    (direct map, identity, other linear windows), of the image, and through a recursive slot. ``recorded`` are the
-    records, None if none give a frame's state. ``left_out`` lists what is unknown about tables and mappings,
+    ``metadata``, ``tables`` and ``image`` are the ranges of the manager's own data, the page tables in use and the
+    kernel's image; ``buffers`` are the memory that devices use, ``held`` the frames that the kernel keeps by number;
+    ``mapped`` the ranges that the kernel maps for a purpose, which is every mapping but those of much of RAM at once
+    (direct map, identity, other linear windows), of the image, and through a recursive slot. ``recorded`` is
+    what records say, None without such records. ``left_out`` says what is not known about tables and mappings,
     ``image_left_out`` about the image.
     """
 
@@ -100,7 +100,7 @@ def shared_frames(manager: PmmSnapshot, ranges: Iterable[PhysicalRange]) -> Fram
 
 
 def stretches(frames: FrameSet) -> Iterator[tuple[int, int]]:
-    """The stretches of a set of frames: number of the first, and how many."""
+    """The stretches of a set of frames: the number of the first frame, and how many."""
     first, length = frames.runs()
     yield from zip(first.tolist(), length.tolist(), strict=True)
 
@@ -115,7 +115,7 @@ def freed(
 ) -> Iterator[Broken]:
     """A finding for each stretch of frames that are free but must not be.
 
-    It names the ``ranges`` that use the stretch, and the record of its first frame if that is not free.
+    It names those of ``ranges`` that use it, and gives the record of the first frame if that is not free.
     """
     ranges = tuple(ranges)
     for first, number in stretches(frames):
@@ -135,12 +135,12 @@ def freed(
 
 
 def whole_frames(manager: PmmSnapshot, ranges: Iterable[tuple[int, int]]) -> FrameSet:
-    """The frames that are completely inside ranges of physical addresses (adjacent ranges count as one)."""
+    """The frames that are wholly within ranges of physical addresses (adjacent ranges count as one)."""
     return inner_frames(manager, joined(ranges), manager.count)
 
 
 def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Half-open ranges in order, adjacent ones merged."""
+    """Half-open ranges in order, adjacent and overlapping ranges merged."""
     found: list[tuple[int, int]] = []
     for start, end in sorted(ranges):
         if found and start <= found[-1][1]:
@@ -151,6 +151,6 @@ def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def inner_frames(manager: PmmSnapshot, ranges: Iterable[tuple[int, int]], count: int) -> FrameSet:
-    """The frames that are completely inside one of the ranges of physical addresses, up to number ``count``."""
+    """The frames that are wholly within one of the ranges of physical addresses, up to number ``count``."""
     size, base = manager.frame_size, manager.base
     return FrameSet.of_ranges(((-(-(start - base) // size), (end - base) // size) for start, end in ranges), count)

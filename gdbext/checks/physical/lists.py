@@ -1,4 +1,4 @@
-"""The rules of managers that keep free frames on lists, or as buddies: links, members, zones, orders."""
+"""The rules of managers that keep free frames on lists or in a buddy system: links, members, zones, orders."""
 
 from collections.abc import Iterator
 
@@ -13,11 +13,11 @@ from gdbext.structures.chain import Break, Stop
 from gdbext.units import FRAME_SHIFT, hex_address
 
 _CAUSES = {
-    Stop.LOOP: "a frame was freed twice, or a link overwritten",
-    Stop.SHARED: "a block was put on a list while it was on another, or a link overwritten",
+    Stop.LOOP: "a frame was freed twice, or a link was overwritten",
+    Stop.SHARED: "a block was put on a list while it was on another, or a link was overwritten",
     Stop.UNREADABLE: "a frame was written to after it was freed, or the frame before it was overrun",
     Stop.ASTRAY: "a frame was written to after it was freed, or a pointer was computed in the wrong unit",
-    Stop.TOO_LONG: "links were overwritten: the list is longer than there are frames",
+    Stop.TOO_LONG: "links were overwritten: there are not that many frames",
 }
 
 
@@ -27,7 +27,7 @@ def _lists(inputs: PmmInputs) -> ListSnapshot:
 
 
 def check_lists(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM10: lists end, link one free frame to the next, hold each once, and have the recorded length."""
+    """PMM10: lists end, link free frames, hold each frame once, and have the length that the kernel records."""
     manager = _lists(inputs)
     for found in manager.lists:
         if found.chain.broken is not None and not (manager.is_buddy and found.chain.broken.stop is Stop.SHARED):
@@ -44,7 +44,7 @@ def check_lists(inputs: PmmInputs) -> Iterator[Broken]:
 
 def _broken_link(found: FreeList, link: Break) -> Broken:
     count = len(found.chain)
-    source = f"node {hex_address(link.source)}" if link.source is not None else "the list's beginning"
+    source = f"node {hex_address(link.source)}" if link.source is not None else "the list head"
     evidence = [f"list {found.name}: {count} node{'s' * (count != 1)} before it; the link is in {source}"]
     if count > 1:
         evidence.append(f"the node before that is {hex_address(int(found.chain.nodes[count - 2]))}")
@@ -53,7 +53,7 @@ def _broken_link(found: FreeList, link: Break) -> Broken:
     return Broken(
         "link",
         found.broken_at,
-        "a link to a free frame not yet on the list, or the link that ends it",
+        "a link to a free frame not visited yet, or the end of the list",
         f"it points to {hex_address(link.target)}: {link.why}",
         cause,
         tuple(evidence),
@@ -61,7 +61,7 @@ def _broken_link(found: FreeList, link: Break) -> Broken:
 
 
 def _as_text(value: int) -> str:
-    """The characters of a link, if it consists of text."""
+    """The characters of a link that consists of text, else empty."""
     data = value.to_bytes(8, "little").rstrip(b"\0")
     return data.decode("ascii") if len(data) > 3 and all(32 <= byte < 127 for byte in data) else ""
 
@@ -73,8 +73,8 @@ def _strangers(manager: ListSnapshot, found: FreeList) -> Iterator[Broken]:
             "node",
             int(found.chain.nodes[at]),
             "the magic value of a free frame",
-            "another value, although the links before and after it are intact",
-            "the frame was allocated while still listed, or was written to after it was freed",
+            "another value, though the links before and after it are intact",
+            "the frame was handed out while still on the list, or written to after it was freed",
             (f"node {at} of list {found.name}{frame}",),
         )
 
@@ -86,7 +86,7 @@ def _back_links(manager: ListSnapshot, found: FreeList) -> Iterator[Broken]:
     expected = np.concatenate([nodes[-1:] if manager.circular else np.zeros(1, dtype=np.uint64), nodes[:-1]])
     wrong = found.prev != expected
     if not manager.circular and found.link_at is not None:
-        wrong[0] &= found.prev[0] != np.uint64(found.link_at)  # a first node may point back to the list itself
+        wrong[0] &= found.prev[0] != np.uint64(found.link_at)  # a first node may link back to the list head
     for at in np.flatnonzero(wrong).tolist():
         before = int(expected[at])
         yield Broken(
@@ -94,7 +94,7 @@ def _back_links(manager: ListSnapshot, found: FreeList) -> Iterator[Broken]:
             int(nodes[at]),
             f"a link back to {hex_address(before)}" if before else "no link back: it is the first",
             f"it points back to {hex_address(int(found.prev[at]))}",
-            "a node was inserted or removed without updating both neighbours",
+            "a node was inserted or removed without updating both of its neighbours",
             (f"node {at} of list {found.name}",),
         )
 
@@ -106,9 +106,9 @@ def _too_full(found: FreeList) -> Iterator[Broken]:
         yield Broken(
             "node",
             int(found.chain.nodes[at]),
-            f"at most {int(found.room[at])} entries, for which there is room",
+            f"at most {int(found.room[at])} entries, which is its capacity",
             f"its count is {int(found.entries[at])}",
-            "the count was overwritten, or the next page was started at the wrong time",
+            "its count was overwritten, or the next page was begun before this page was full",
         )
 
 
@@ -124,9 +124,9 @@ def _order_of_addresses(manager: ListSnapshot, found: FreeList) -> Iterator[Brok
         yield Broken(
             "run",
             int(start[at + 1]),
-            f"a run after {hex_address(int(end[at]))}" + (", not adjacent to it" if unmerged else ""),
-            "it begins there: the two are one run" if unmerged else "it is before the run that links to it",
-            "neighbours were not merged" if unmerged else "a run was inserted at the wrong position",
+            f"a run after {hex_address(int(end[at]))}" + (", and not adjacent to it" if unmerged else ""),
+            "it begins there: the two runs should be one" if unmerged else "it is before the run that links to it",
+            "adjacent runs were not merged" if unmerged else "a run was inserted at the wrong position",
             (f"list {found.name}, after the run at {hex_address(int(start[at]))}",),
         )
 
@@ -140,20 +140,20 @@ def _length(found: FreeList) -> Iterator[Broken]:
         length.address,
         f"{found.counted}, counted along the list",
         f"{length.text} of list {found.name} is {length.value} ({length.value - found.counted:+d})",
-        "a frame was added or removed without updating the counter (lost update, double free)",
+        "a frame was added to the list or removed without updating the count (a lost update, a double free)",
     )
 
 
 def _places(manager: ListSnapshot) -> Iterator[Broken]:
-    """Members that cannot be frames: misaligned, of no size, or not RAM."""
+    """Members that cannot be frames: not at the start of a frame, of size 0, or not RAM."""
     for found in manager.lists:
         start, frames = found.members.start, found.members.frames
         size = np.uint64(manager.frame_size)
         off = (start - np.uint64(manager.base)) % size != 0
-        yield from _members(found, off, "the address of a frame", "it is not aligned to a frame")
-        yield from _members(found, frames == 0, "at least one frame", "a run of no frames")
+        yield from _members(found, off, "the address of a frame", "it is not the start of a frame")
+        yield from _members(found, frames == 0, "at least one frame", "a run of 0 frames")
         outside = ~off & (frames > 0) & ~_is_ram(manager, start, frames)
-        yield from _members(found, outside, "RAM", "there is no RAM at its address, or not for all of it")
+        yield from _members(found, outside, "RAM", "there is no RAM, or not all of it is RAM")
 
 
 def _is_ram(manager: ListSnapshot, start: NDArray[np.uint64], frames: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -172,7 +172,7 @@ def _members(found: FreeList, wrong: NDArray[np.bool_], expected: str, actual: s
     entry = int(found.members.entry[at])
     where = f"list {found.name}, node {hex_address(node)}" + (f", entry {entry}" if entry >= 0 else "")
     more = (f"and {len(which) - 1} more on this list",) if len(which) > 1 else ()
-    cause = "the list was overwritten, or an address was freed that is not a frame of this manager"
+    cause = "the list was overwritten, or an address that is not a frame of this manager was freed"
     yield Broken("frame", int(found.members.start[at]), expected, actual, cause, (where, *more))
 
 
@@ -190,7 +190,7 @@ def _twice(manager: ListSnapshot) -> Iterator[Broken]:
         yield Broken(
             "frame",
             int(start[at]),
-            "each free frame once",
+            "each free frame listed once",
             "it is listed twice",
             "it was freed twice, or split and merged wrongly: it will be allocated twice",
             tuple(blocks),
@@ -214,14 +214,14 @@ def check_zones(inputs: PmmInputs) -> Iterator[Broken]:
                 "frame",
                 address,
                 f"frames from {hex_address(low)} up to {hex_address(high)} on list {found.name}",
-                f"{hex_address(address)} is on it",
-                "the list was chosen by the zone of the request, not by the frame's address",
+                f"{hex_address(address)} is on that list",
+                "the list was chosen by the request, not by the frame's address",
                 (f"node {hex_address(int(found.chain.nodes[found.members.node[which[0]]]))}", *more),
             )
 
 
 def check_buddies(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM12: blocks are aligned to their size, on the list of their order, once, merged, and their pair bits agree."""
+    """PMM12: blocks are aligned to their size, on the list of their order, once, merged, and match their pair bits."""
     manager = _lists(inputs)
     for found in manager.lists:
         if found.chain.broken is not None and found.chain.broken.stop is Stop.SHARED:
@@ -254,15 +254,15 @@ def _wrong_order(manager: ListSnapshot, found: FreeList) -> Iterator[Broken]:
             yield Broken(
                 "block",
                 int(found.chain.physical[at]) if manager.in_frames else int(found.chain.nodes[at]),
-                f"a block of order {order}: it is on that list",
-                f"its recorded order is {int(found.orders[at])}",
-                "it was put on the list for the request's order, not for its own, or its order was overwritten",
+                f"a block of order {order}, the order of its list",
+                f"it records order {int(found.orders[at])}",
+                "it was put on the list of the request's order instead of its own, or its order was overwritten",
                 (f"node {hex_address(int(found.chain.nodes[at]))}, number {at} of list {found.name}",),
             )
     size = found.members.frames * manager.frame_size
     crooked = (found.members.start - np.uint64(manager.base)).astype(np.int64) % np.maximum(size, 1) != 0
-    expected = f"a block of order {order} is aligned to its size"
-    yield from _members(found, crooked, expected, "it is not")
+    expected = f"a block of order {order}, aligned to its size"
+    yield from _members(found, crooked, expected, "it is not aligned to its size")
 
 
 def _unmerged(manager: ListSnapshot, numbers: NDArray[np.int64], order: int) -> Iterator[Broken]:
@@ -274,7 +274,7 @@ def _unmerged(manager: ListSnapshot, numbers: NDArray[np.int64], order: int) -> 
             "block",
             address,
             f"one block of order {order + 1}",
-            f"two of order {order}, both free: {hex_address(address)} and "
+            f"two blocks of order {order}, both free: {hex_address(address)} and "
             f"{hex_address(manager.frame_address(number + (1 << order)))}",
             "they were not merged: the buddy's number was computed wrongly, or the buddy was treated as used",
             (manager.record_of(number), manager.record_of(number + (1 << order))),
@@ -288,14 +288,14 @@ def _pair_bits(manager: ListSnapshot, found: FreeList, numbers: NDArray[np.int64
     should = type(pairs.bits).of_numbers(index[free == 1].astype(np.uint64), pairs.count)
     for pair in (pairs.bits ^ should).numbers().tolist():
         first = manager.frame_address(pair << (order + 1))
-        says, is_so = ("one", "none or both") if pair in pairs.bits else ("none or both", "just one")
+        says, is_so = ("exactly one", "none or both") if pair in pairs.bits else ("none or both", "exactly one")
         yield Broken(
             "pair bit",
             pairs.at + pair // 64 * 8,
-            f"bit {pair} of order {order} says that {is_so} of the two blocks from {hex_address(first)} on are free",
-            f"it says {says}",
-            "a stray write flipped the bit, or a block was allocated or freed without it: buddies will be merged while "
-            "not free, or never",
+            f"bit {pair} of order {order} says: {is_so} of the two blocks from {hex_address(first)} on free",
+            f"it says: {says}",
+            "a stray write flipped the bit, or a block was allocated or freed without updating it: buddies will be "
+            "merged that are not free, or never be merged",
         )
 
 
@@ -303,11 +303,11 @@ def _pairs_left_out(inputs: PmmInputs) -> tuple[str, ...]:
     orders = [found.order for found in _lists(inputs).lists if found.pairs is not None]
     if len(set(orders)) == len(orders):
         return ()
-    return ("pair bits are not compared for an order with several lists: which list has which bits is unknown",)
+    return ("pair bits are not compared: several lists have one order, and which list has which bits is not known",)
 
 
 def check_tree(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM12, in a tree of bytes: each records the size of the largest free block below it."""
+    """PMM12, in a tree of bytes: each byte has the size of the largest free block below it."""
     manager = inputs.manager
     assert isinstance(manager, TreeSnapshot)
     for node in manager.wrong:
@@ -315,9 +315,9 @@ def check_tree(inputs: PmmInputs) -> Iterator[Broken]:
         yield Broken(
             "tree node",
             node.address,
-            f"{node.should}, which follows from the leaves below it",
+            f"{node.should}, computed from the leaves below it",
             f"{node.says}",
-            "a frame was allocated or freed without updating the bytes above it, or a stray write",
+            "a frame changed state and the bytes above it were not updated, or a stray write hit it",
             (f"height {node.height}: {1 << node.height} frames from {first} on",),
         )
 

@@ -1,4 +1,4 @@
-"""The rules of a physical manager: its free frames against its counters, the memory map and the users of frames."""
+"""The rules of a physical manager: its structures against its counters, the memory map and the frames' owners."""
 
 from collections.abc import Iterator
 
@@ -37,38 +37,36 @@ def report_unread(manager: Unread) -> CheckReport:
     unread = Broken(
         "manager",
         None,
-        f"'{manager.name}' where the profile says",
+        f"'{manager.name}' readable as the profile describes it",
         manager.why,
-        "its own variables are overwritten, the page tables are broken, or the profile does not match the kernel",
+        "its variables were overwritten, the page tables are corrupted, or the profile does not match the kernel",
     )
     skipped = not_looked_at((rule for rule in PMM_RULES if rule.id != "PMM00"), f"'{manager.name}' cannot be read")
     return combined((CheckReport((_READABLE.finding(unread),), ("PMM00",), ()), skipped))
 
 
 def check_readable(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM00: all parts of the manager can be read, and so can the boot map if the profile names it."""
+    """PMM00: all parts of the manager can be read, and the boot map, where the profile has one."""
     manager = inputs.manager
-    cause = "its variables are overwritten, or the profile does not match the kernel"
+    cause = "its variables were overwritten, or the profile does not match the kernel"
     for torn in manager.torn if isinstance(manager, BitmapSnapshot) else ():
-        yield Broken(torn.what, torn.at, f"a {torn.what} of '{manager.name}'", torn.why, cause)
+        yield Broken(torn.what, torn.at, f"a readable {torn.what} of '{manager.name}'", torn.why, cause)
     if isinstance(inputs.boot_map, Unread) and not inputs.boot_map.absent:
         yield Broken(
             "boot map",
             None,
-            "the boot memory map where the profile says",
+            "the boot memory map readable as the profile describes it",
             inputs.boot_map.why,
             cause,
         )
 
 
 def check_metadata(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM03: the frames that hold the manager's data are used, and used for nothing else."""
+    """PMM03: the frames that hold the manager's data are marked used, and used for nothing else."""
     manager = inputs.manager
     own = frames_in(manager, inputs.metadata)
     what = f"it holds data of '{manager.name}'"
-    yield from freed(
-        manager, manager.free & own, what, "the manager's own frames were not reserved, or not all of them"
-    )
+    yield from freed(manager, manager.free & own, what, "the manager's own frames were not reserved, or only in part")
     others = (*inputs.tables, *inputs.buffers, *inputs.held, *inputs.mapped)
     for first, number in stretches(own & frames_in(manager, others)):
         start, end = manager.frame_address(first), manager.frame_address(first + number)
@@ -76,15 +74,15 @@ def check_metadata(inputs: PmmInputs) -> Iterator[Broken]:
         yield Broken(
             "frame",
             start,
-            f"data of '{manager.name}' alone",
+            f"only data of '{manager.name}'",
             f"{uses[0]} too",
-            "the frames were allocated although they hold the manager's data: they were not reserved",
-            (f"{human_size(end - start)} from {hex_address(start)} are both", *uses[1:USES_SHOWN]),
+            "the frames were handed out while they held the manager's data: they were not reserved",
+            (f"{human_size(end - start)} from {hex_address(start)} are used for both", *uses[1:USES_SHOWN]),
         )
 
 
 def check_owners(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM02: a frame in use is not free, judged by page tables, buffers, mappings with a purpose, and records."""
+    """PMM02: a frame in use (as page tables, buffers, mappings made for a purpose or records show) is not free."""
     manager, recorded = inputs.manager, inputs.recorded
     owners = (*inputs.tables, *inputs.buffers, *inputs.held, *inputs.mapped)
     wrong = (manager.free & frames_in(manager, owners)) - frames_in(manager, inputs.metadata)
@@ -94,14 +92,14 @@ def check_owners(inputs: PmmInputs) -> Iterator[Broken]:
         return
     judged = _judged_by_records(inputs, recorded)
     yield from freed(manager, wrong | ((manager.free & judged) - recorded.free), "", cause, owners, recorded)
-    if manager.unseen is None:  # else frames that seem used may be free
+    if manager.unseen is None:  # else a frame that seems used may be free
         yield from _left_behind(manager, (judged & recorded.free) - manager.free, recorded)
     if recorded.single is not None:
         yield from _handed_out_twice(inputs, recorded.single - manager.free)
 
 
 def _judged_by_records(inputs: PmmInputs, recorded: Recorded) -> FrameSet:
-    """The frames that the records judge; all others have rules of their own, about RAM, the image and metadata."""
+    """The frames judged by their records; other frames are covered by the rules about RAM, image and metadata."""
     manager, boot_map = inputs.manager, inputs.boot_map
     if isinstance(boot_map, BootMap):
         usable = whole_frames(manager, ((r.base, r.end) for r in boot_map.usable)) - frames_of(
@@ -113,7 +111,7 @@ def _judged_by_records(inputs: PmmInputs, recorded: Recorded) -> FrameSet:
 
 
 def _left_behind(manager: PmmSnapshot, frames: FrameSet, recorded: Recorded) -> Iterator[Broken]:
-    """Frames that are free by their records but used by the manager."""
+    """Frames that are free in their records but used in the manager."""
     for first, number in stretches(frames):
         address = manager.frame_address(first)
         yield Broken(
@@ -121,7 +119,7 @@ def _left_behind(manager: PmmSnapshot, frames: FrameSet, recorded: Recorded) -> 
             address,
             "free",
             f"used, but {recorded.say(address)}",
-            "it was allocated without updating its record, or freed in its record only: then it is lost for good",
+            "it was allocated without its record, or its record was freed without it: in that case the frame is leaked",
             (f"{number} frame{'s' * (number != 1)} from {hex_address(address)}",),
         )
 
@@ -143,10 +141,10 @@ def _handed_out_twice(inputs: PmmInputs, single: FrameSet) -> Iterator[Broken]:
 
 
 def check_usable(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM04: free frames are RAM that the boot memory map calls usable."""
+    """PMM04: free frames are RAM, and RAM that the firmware left to the kernel."""
     manager = inputs.manager
     ram = whole_frames(manager, ((r.start, r.end) for r in inputs.ram.ranges))
-    cause = "a hole of the memory map was freed"
+    cause = "a hole in the memory map was freed"
     yield from freed(manager, manager.free - ram, "there is no RAM at its address", cause)
     if isinstance(manager, TreeSnapshot) and len(manager.beyond):
         yield _beyond(manager, int(manager.beyond[0]), len(manager.beyond))
@@ -162,7 +160,7 @@ def check_usable(inputs: PmmInputs) -> Iterator[Broken]:
     )
     yield from _reclaimed_too_early(inputs, manager.free & usable)
     waiting = frames_of(manager, later)
-    # Image and metadata are reserved too, but have rules of their own.
+    # Image and metadata are reserved too, but have their own rules.
     others = ((manager.free & usable) - waiting) - frames_in(manager, (*inputs.image, *inputs.metadata))
     kept = [
         PhysicalRange(r.base, r.end, "reserved", f"reserved at boot: {hex_address(r.base)}-{hex_address(r.end)}")
@@ -173,19 +171,19 @@ def check_usable(inputs: PmmInputs) -> Iterator[Broken]:
 
 
 def _beyond(tree: TreeSnapshot, first: int, number: int) -> Broken:
-    """The finding about free leaves after the last frame."""
+    """The finding about leaves after the last frame that are free."""
     return Broken(
         "frame",
         tree.frame_address(first),
         f"used: '{tree.name}' ends at {hex_address(tree.frame_address(tree.count))}",
         "free, but it is after the last frame",
-        "leaves without a frame were not marked used when the tree was built: they will be allocated",
+        "the leaves after the last frame were not marked used when the tree was built: they will be handed out",
         (f"{number} such lea{'ves' if number != 1 else 'f'}, the first is {tree.record_of(first)}",),
     )
 
 
 def _reclaimed_too_early(inputs: PmmInputs, free: FrameSet) -> Iterator[Broken]:
-    """A finding for each range to be reclaimed later that has free or allocated frames."""
+    """A finding for each range that is to be reclaimed later but has frames that are free or allocated."""
     manager, boot_map = inputs.manager, inputs.boot_map
     assert isinstance(boot_map, BootMap)
     if not boot_map.reclaimable:
@@ -201,8 +199,8 @@ def _reclaimed_too_early(inputs: PmmInputs, free: FrameSet) -> Iterator[Broken]:
         yield Broken(
             "range",
             later.base,
-            f"kept until {boot_map.until}: the boot memory map lists it as reclaimable",
-            f"frames of it were given to '{manager.name}'",
+            f"kept until {boot_map.until}: the boot memory map calls it reclaimable",
+            f"frames of it were already given to '{manager.name}'",
             "ACPI memory was freed before its tables were saved, or the loader's before its data was copied",
             (
                 f"{hex_address(later.base)}-{hex_address(later.end)}",
@@ -213,7 +211,7 @@ def _reclaimed_too_early(inputs: PmmInputs, free: FrameSet) -> Iterator[Broken]:
 
 
 def reserved_frames(manager: PmmSnapshot, boot_map: BootMap) -> FrameSet:
-    """The frames that were never the allocator's: not usable by the boot map, or reserved by the kernel."""
+    """The frames that the allocator never had: not usable in the boot map, or reserved by the kernel."""
     everything = FrameSet.of_ranges([(0, manager.count)], manager.count)
     usable = whole_frames(manager, ((r.base, r.end) for r in boot_map.usable))
     kept = frames_of(manager, boot_map.reserved)
@@ -221,14 +219,14 @@ def reserved_frames(manager: PmmSnapshot, boot_map: BootMap) -> FrameSet:
 
 
 def check_image(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM06: the frames of the kernel's image are used."""
+    """PMM06: the frames of the kernel's image are marked used."""
     manager = inputs.manager
     wrong = manager.free & frames_in(manager, inputs.image)
     yield from freed(manager, wrong, "", "the image was not reserved, or only in part", inputs.image)
 
 
 def check_covers(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM05: the manager manages every frame that the boot map lists as usable."""
+    """PMM05: the manager has a state for every frame that the boot map calls usable."""
     manager = inputs.manager
     assert isinstance(inputs.boot_map, BootMap)  # else the rule is missing
     end = max(ram.end for ram in inputs.boot_map.usable)
@@ -240,23 +238,21 @@ def check_covers(inputs: PmmInputs) -> Iterator[Broken]:
         yield Broken(
             "frame",
             manager.frame_address(first),
-            f"managed by '{manager.name}': the boot memory map lists it as usable",
+            f"managed by '{manager.name}': the boot memory map calls it usable",
             f"not managed: {number} frame{'s' * (number != 1)} ({human_size(number * manager.frame_size)})",
-            "the manager was sized by the sum of all lengths instead of the highest address, by one frame too few, or "
-            "with too few bits",
+            "the manager was sized by the sum of all lengths instead of the highest address, one frame short, or in "
+            "too few bits",
             (f"'{manager.name}' ends at {hex_address(manager.frame_address(manager.count))}",),
         )
 
 
 def check_counters(inputs: PmmInputs) -> Iterator[Broken]:
-    """PMM01: the counters agree with the manager's structures."""
+    """PMM01: the counters match the manager's structures."""
     manager = inputs.manager
     counted = manager.counted
     used = manager.total - manager.free_count
     evidence = (f"{manager.total} frames, {manager.free_count} free",)
-    cause = (
-        "a frame was allocated or freed without the counter, or the counter changed alone (lost update, double free)"
-    )
+    cause = "a frame was allocated or freed without updating the counter, or the reverse (a lost update, a double free)"
     for counter in manager.counters:
         right = counted.get(counter.meaning)
         value = f"{counter.text} = {counter.value}"
@@ -286,13 +282,13 @@ def _no_counters(inputs: PmmInputs) -> str | None:
 
 
 def _no_image(inputs: PmmInputs) -> str | None:
-    return None if inputs.image or inputs.image_left_out else "the kernel's sections are not known"
+    return None if inputs.image or inputs.image_left_out else "the kernel's sections are not known: load its ELF file"
 
 
 def _nothing_uses(inputs: PmmInputs) -> str | None:
     if inputs.tables or inputs.buffers or inputs.held or inputs.mapped or inputs.recorded:
         return None
-    return "; ".join(inputs.left_out) or "no page table and no mapping is known"
+    return "; ".join(inputs.left_out) or "no page tables or mappings are known"
 
 
 def _cannot_cover(inputs: PmmInputs) -> str | None:
@@ -314,23 +310,19 @@ def _left_out(inputs: PmmInputs) -> tuple[str, ...]:
 def _usable_left_out(inputs: PmmInputs) -> tuple[str, ...]:
     if isinstance(inputs.boot_map, Unread):
         return (f"the boot map cannot be read: {inputs.boot_map.why}",)
-    return (
-        ()
-        if inputs.boot_map
-        else ("the profile names no [boot_map]: only the machine's RAM is known, not what of it is usable",)
-    )
+    return () if inputs.boot_map else ("the profile has no [boot_map]: only the RAM that QEMU reports is known",)
 
 
 _READABLE = Rule("PMM00", READABLE, check_readable)
 _GENERAL = (
     _READABLE,
-    Rule("PMM03", "the manager's own frames are used, for nothing else", check_metadata, partly=_left_out),
+    Rule("PMM03", "the manager's own frames are marked used and not shared", check_metadata, partly=_left_out),
     Rule("PMM02", ONE_OWNER, check_owners, _nothing_uses, _left_out),
     Rule("PMM04", "only usable RAM is free", check_usable, partly=_usable_left_out),
     Rule("PMM05", "every usable frame is managed", check_covers, _cannot_cover),
-    Rule("PMM06", "the kernel image is used", check_image, _no_image, lambda inputs: inputs.image_left_out),
+    Rule("PMM06", "the kernel image is marked used", check_image, _no_image, lambda inputs: inputs.image_left_out),
 )
-_COUNTERS = (Rule("PMM01", "counters agree with what is counted", check_counters, _no_counters, _unseen),)
+_COUNTERS = (Rule("PMM01", "counters match the counted values", check_counters, _no_counters, _unseen),)
 
 PMM_RULES: tuple[Rule[PmmInputs], ...] = (*_GENERAL, *BIT_RULES, *LIST_RULES, *BUDDY_RULES, *_COUNTERS)
 """All rules of physical managers, causes before their consequences."""

@@ -1,4 +1,4 @@
-"""The rules of the kernel's records of frames and buffers, independent of the manager."""
+"""The rules of the kernel's records about frames and buffers, whichever manager they come from."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from gdbext.units import FRAME_SHIFT, PhysAddr, VirtAddr, hex_address
 
 @dataclass(frozen=True)
 class OwnerInputs:
-    """The inputs of these rules; ``unread`` are the structures that could not be read."""
+    """The inputs of these rules; ``unread`` is what could not be read (absent things are not in it)."""
 
     records: PageRecordsSnapshot | None
     buffers: tuple[BuffersSnapshot, ...]
@@ -28,13 +28,14 @@ class OwnerInputs:
 
 def check_readable(inputs: OwnerInputs) -> Iterator[Broken]:
     """PMM00: the kernel's records can be read."""
-    cause = "its own variables are overwritten, the page tables are broken, or the profile does not match the kernel"
-    for missing in inputs.unread:
-        yield Broken(missing.kind, None, f"'{missing.name}' where the profile says", missing.why, cause)
+    cause = "its variables were overwritten, the page tables are corrupted, or the profile does not match the kernel"
+    for one in inputs.unread:
+        yield Broken(one.kind, None, f"'{one.name}' readable as the profile describes it", one.why, cause)
     for table in inputs.buffers:
         if table.broken is not None:
-            read = f"{len(table.buffers)} of them were read"
-            found = Broken("dma", None, f"the buffers of '{table.table}' where the profile says", table.broken, cause)
+            read = f"buffers read: {len(table.buffers)}"
+            expected = f"the buffers of '{table.table}' readable as the profile describes them"
+            found = Broken("dma", None, expected, table.broken, cause)
             yield _in_flux(replace(found, evidence=(read,)), table.in_flux)
 
 
@@ -52,13 +53,13 @@ def check_held(inputs: OwnerInputs) -> Iterator[Broken]:
                 yield _in_flux(found, held.in_flux)
             elif frame in seen:
                 actual = f"{place} is the same frame as {seen[frame]}"
-                cause = "it was freed twice, or allocated twice: it will get two owners"
+                cause = "it was freed twice, or handed out twice: two owners will use it"
                 yield _in_flux(Broken("frame", frame, "kept once", actual, cause, (element,)), held.in_flux)
             seen.setdefault(frame, place)
 
 
 def check_buffers(inputs: OwnerInputs) -> Iterator[Broken]:
-    """PMM11: every buffer of a device is in RAM, in one piece, and where its record requires it."""
+    """PMM11: every buffer of a device is in RAM, contiguous, and within the limits in its own record."""
     for table in inputs.buffers:
         for buffer in table.buffers:
             wrong = list(_wrong(buffer))
@@ -67,7 +68,7 @@ def check_buffers(inputs: OwnerInputs) -> Iterator[Broken]:
                 end = PhysAddr(buffer.physical + buffer.size)
                 evidence = (
                     f"buffer '{buffer.name}' of '{table.table}': {hex_address(buffer.physical)}-{hex_address(end)}",
-                    *(f"also expected: {expected}; {actual}" for expected, actual, _ in more),
+                    *(f"also expected {expected}; actual: {actual}" for expected, actual, _ in more),
                 )
                 yield _in_flux(Broken("buffer", buffer.at, expected, actual, cause, evidence), table.in_flux)
 
@@ -76,11 +77,12 @@ _Wrong = tuple[str, str, str]
 
 
 def _wrong(buffer: Buffer) -> Iterator[_Wrong]:
-    """The requirements that a buffer breaks: expected, actual, and the cause."""
+    """What is wrong with a buffer: expected, actual, and the cause."""
     start, size = buffer.physical, buffer.size
     last = start + size - 1
     if not buffer.in_ram:
-        yield "a piece of RAM", f"{size} bytes from {hex_address(start)}", "the record was overwritten, or is not live"
+        actual = f"{size} bytes from {hex_address(start)}, not all RAM"
+        yield "a range of RAM", actual, "the record was overwritten, or is not in use"
         return
     if buffer.align and start % buffer.align:
         actual = f"it begins at {hex_address(start)}"
@@ -93,12 +95,12 @@ def _wrong(buffer: Buffer) -> Iterator[_Wrong]:
         crossed = last // buffer.boundary * buffer.boundary
         actual = f"it crosses {hex_address(crossed)}"
         cause = "the boundary was checked for the first byte only, or not at all"
-        yield f"no multiple of {buffer.boundary:#x} inside", actual, cause
+        yield f"crossing no multiple of {buffer.boundary:#x}", actual, cause
     yield from _scattered(buffer)
 
 
 def _scattered(buffer: Buffer) -> Iterator[_Wrong]:
-    """Whether the page tables map the buffer's bytes in one contiguous piece."""
+    """Check that the page tables map the buffer's bytes contiguously."""
     if buffer.pieces is None or buffer.address is None:
         return
     done = 0
@@ -112,7 +114,7 @@ def _scattered(buffer: Buffer) -> Iterator[_Wrong]:
     yield (
         f"{hex_address(buffer.address + done)} mapped to {hex_address(buffer.physical + done)}",
         f"it is mapped to {hex_address(at.physical)}" if at else "it is not mapped",
-        "its frames were allocated one by one, or one was moved: the device uses memory outside the buffer",
+        "its frames were allocated one at a time, or one was moved: the device uses memory outside the buffer",
     )
 
 
@@ -130,15 +132,15 @@ def check_blocks(inputs: OwnerInputs) -> Iterator[Broken]:
             "frame",
             address,
             f"free or used together with all {size} frames of its block, which begins at {start}",
-            f"in use, as {block.used} of them; the other {size - block.used} are not",
-            "the block was freed as a smaller one because its order was lost: the rest can never be allocated again",
+            f"in use, but only {block.used} of them are; the other {size - block.used} are not",
+            "the block was freed with a smaller order, because its order was lost: the rest of it is leaked",
             (evidence,),
         )
         yield _in_flux(found, records.in_flux)
 
 
 def _in_flux(broken: Broken, in_flux: bool) -> Broken:
-    """The finding; in flux, not an error, when the structure's lock was held."""
+    """What is broken; not an error if the lock of the structure was held."""
     return replace(broken, severity=Severity.IN_FLUX) if in_flux else broken
 
 
@@ -159,7 +161,7 @@ _APPLIES: dict[str, Callable[[OwnerInputs], bool]] = {
 
 
 def applies(rule: Rule[OwnerInputs], inputs: OwnerInputs) -> bool:
-    """Whether the rule has anything to check: a kernel without records breaks none."""
+    """Whether the kernel has the records that the rule checks."""
     return _APPLIES[rule.id](inputs)
 
 

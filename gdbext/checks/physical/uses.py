@@ -1,4 +1,4 @@
-"""The users of frames, by page tables, the kernel's image and its records: the basis of the rules on owners."""
+"""Who uses frames, by page tables, the kernel's image and its records: the input of the rules on owners."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEAR = 1 << 21
 def physical_ranges(
     memory: PagedMemory, address: VirtAddr, size: int, kind: str, use: str
 ) -> tuple[PhysicalRange, ...]:
-    """The physical ranges that a virtual range maps to, as far as it is mapped."""
+    """The physical ranges that a virtual range is mapped to, as far as it is mapped."""
     if not size:
         return ()
     pieces = memory.pieces(address, size)
@@ -30,7 +30,7 @@ def physical_ranges(
 
 
 def metadata_of(memory: PagedMemory, places: Iterable[Place]) -> tuple[PhysicalRange, ...]:
-    """The physical ranges of a manager's data."""
+    """The physical ranges of the data at a manager's places."""
     own = [physical_ranges(memory, place.start, place.size, "manager", f"it holds {place.what}") for place in places]
     return tuple(piece for pieces in own for piece in pieces)
 
@@ -44,7 +44,7 @@ def tables_of(space: AddressSpace) -> tuple[PhysicalRange, ...]:
 
 
 def image_of(memory: PagedMemory, sections: Iterable[Section]) -> tuple[tuple[PhysicalRange, ...], tuple[str, ...]]:
-    """The physical ranges of the kernel's image, and what is unknown about them, as sentences."""
+    """The physical ranges of the kernel's image, and what is not known about them, as sentences."""
     image: list[PhysicalRange] = []
     unmapped: list[str] = []
     for group in _neighbours(section for section in sections if section.size):
@@ -59,7 +59,7 @@ def image_of(memory: PagedMemory, sections: Iterable[Section]) -> tuple[tuple[Ph
 
 
 def _neighbours(sections: Iterable[Section]) -> list[list[Section]]:
-    """The sections by address, grouped as their mappings are looked up."""
+    """The sections by address, grouped by whose mappings are looked up together."""
     groups: list[list[Section]] = []
     for section in sorted(sections, key=lambda section: section.address):
         if groups and section.address - (groups[-1][-1].address + groups[-1][-1].size) < NEAR:
@@ -75,7 +75,8 @@ def _cut(pieces: Iterable[tuple[VirtAddr, PhysAddr, int]], section: Section) -> 
         start, end = max(virtual, section.address), min(virtual + size, section.address + section.size)
         if start < end:
             first = PhysAddr(physical + start - virtual)
-            yield PhysicalRange(first, PhysAddr(first + end - start), "kernel image", f"the kernel's {section.name}")
+            use = f"it holds the kernel's {section.name}"
+            yield PhysicalRange(first, PhysAddr(first + end - start), "kernel image", use)
 
 
 def buffers_of(tables: Iterable[BuffersSnapshot]) -> tuple[PhysicalRange, ...]:
@@ -107,8 +108,8 @@ def held_of(tables: Iterable[HeldSnapshot]) -> tuple[PhysicalRange, ...]:
 def mapped_of(space: AddressSpace, names: Names) -> Mapped:
     """The ranges that a space maps for a purpose.
 
-    That is every mapping except those of much of RAM at once (direct map, identity, other linear windows), of the
-    image, and through a recursive slot. Empty where no direct map is known.
+    Every mapping except those of much of RAM at once (direct map, identity, other linear windows), of the image,
+    and through a recursive slot. Empty where no direct map is known.
     """
     if names.direct_map is None:
         return ()
@@ -127,7 +128,7 @@ def mapped_of(space: AddressSpace, names: Names) -> Mapped:
 
 
 def mapped_beside(mapped: Mapped, places: Iterable[Place]) -> tuple[PhysicalRange, ...]:
-    """The mapped ranges that do not contain the data at these places."""
+    """The ranges mapped for another purpose than to hold the data at these places."""
     return tuple(
         used
         for start, used in mapped
@@ -136,7 +137,7 @@ def mapped_beside(mapped: Mapped, places: Iterable[Place]) -> tuple[PhysicalRang
 
 
 def left_out_of(space: AddressSpace | None, names: Names) -> tuple[str, ...]:
-    """What is unknown about the users of frames, as sentences; without paging there is no space."""
+    """What is not known about the users of frames, as sentences; without paging there is no space."""
     if space is None:
         return ("paging is off: there are no page tables and no mappings to compare with",)
     found = []
@@ -144,5 +145,5 @@ def left_out_of(space: AddressSpace | None, names: Names) -> tuple[str, ...]:
         found.append(f"mappings are not compared: {names.why_no_direct_map}")
     unreadable = sum(problem.kind == "unreadable" for problem in space.problems)
     if unreadable:
-        found.append(f"{unreadable} page table{'s' * (unreadable != 1)} cannot be read (vmcheck says which)")
+        found.append(f"{unreadable} page table{'s' * (unreadable != 1)} cannot be read; run vmcheck to see which")
     return tuple(found)

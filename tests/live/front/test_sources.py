@@ -206,9 +206,9 @@ def test_no_boot_map_makes_all_that_is_mapped_ram(behind, tmp_path):
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("", "has no direct map"),
-        ("direct_map = 0xffff900000000000", "does not reach the page tables"),
-        ("direct_map = 0xffff800000001000", "does not reach the page tables"),
+        ("", "set address.direct_map"),
+        ("direct_map = 0xffff900000000000", "does not map the page tables' root"),
+        ("direct_map = 0xffff800000001000", "does not map the page tables' root"),
     ],
 )
 def test_a_direct_map_that_is_none_is_not_used(behind, tmp_path, address, says):

@@ -103,7 +103,7 @@ BUILT_IN = "direct_map = 0xffff800000000000\n"
 
 @pytest.mark.parametrize(
     ("direct_map", "says"),
-    [("", "names no direct map"), ('direct_map = "pmm.reserved * 0"\n', "no RAM is mapped in order from there")],
+    [("", "gives no direct map"), ('direct_map = "pmm.reserved * 0"\n', "no RAM is mapped linearly from there")],
 )
 def test_without_a_direct_map_mappings_are_not_called_checked(boot, reference, tmp_path, direct_map, says):
     profile = tmp_path / "mine.toml"

@@ -234,7 +234,7 @@ def test_a_free_frame_is_where_the_manager_says(machine):
     found = frame(machine, f"pfn={address >> 12:#x}")
     (record,) = found["managers"]
     assert (record["state"], int(record["start"], 16), int(record["end"], 16)) == ("free", start, end)
-    assert found["verdict"] == "free, and no use of it is known"
+    assert found["verdict"] == "free, and no user of it is known"
     at = record["record_at"]
     if name == "bitmap":
         assert int(machine.execute(f"output *(unsigned long *){at} >> {address >> 12} % 64 & 1")) == 0
@@ -336,7 +336,7 @@ def test_frames_that_are_no_ram(machine):
     assert beyond["managers"][0]["state"] == "unmanaged"
     firmware = frame(machine, f"{FIRMWARE[0]:#x}")
     assert [(o["use"], o["type"]) for o in firmware["boot"]][-1:] == [("not usable", 2)]
-    assert firmware["verdict"] == "used: not available for allocation"
+    assert firmware["verdict"] == "used: not available to the allocator"
 
 
 @pytest.mark.parametrize(

@@ -216,11 +216,11 @@ BUFFER = "dma.first->"
         ("limit", "physical + size - 1", "its last byte is"),
         ("boundary", "0x10000", "it crosses"),
         ("physical", "physical + 0x1000", "is mapped to"),
-        ("physical", "1UL << 50", "a piece of RAM"),
+        ("physical", "1UL << 50", "a range of RAM"),
         ("address", "address + 0x1000", "is mapped to"),
         ("address", "0", "it is not mapped"),
-        ("size", "0", "a piece of RAM"),
-        ("size", "~0UL", "a piece of RAM"),
+        ("size", "0", "a range of RAM"),
+        ("size", "~0UL", "a range of RAM"),
         ("size", "size + 0x100000", "it is not mapped"),
     ],
 )
@@ -252,7 +252,9 @@ def test_a_buffer_whose_name_cannot_be_read(recorder, damage, value):
     assert found(recorder) == []
 
 
-@pytest.mark.parametrize(("value", "said"), [("dma.first", "runs in a circle"), ("0x800000000000", "cannot be read")])
+@pytest.mark.parametrize(
+    ("value", "said"), [("dma.first", "the list is circular"), ("0x800000000000", "cannot be read")]
+)
 def test_a_list_of_buffers_that_leads_astray(recorder, damage, value, said):
     damage(f"*(unsigned long *)&{BUFFER}next", f"(unsigned long){value}")
     assert found(recorder) == [("PMM00", None)]
