@@ -107,7 +107,7 @@ class NodeShape:
     @property
     def span(self) -> tuple[int, int]:
         """The bytes of a node that are kept: first, and end, relative to its address."""
-        spans = [e.flat.span for e in (self.next, *self.expressions) if e.flat is not None and e.flat.span[1]]
+        spans = [e.flat.span for e in (self.next, *self.expressions) if e.flat is not None and e.flat.reads]
         return min((first for first, _ in spans), default=0), max((end for _, end in spans), default=1)
 
 
@@ -144,7 +144,7 @@ class Chain:
     def _settled(self, expression: Expression, memory: VirtualMemory) -> FlatExpression | None:
         """An expression with the kernel's variables put in, if the bytes that are kept of nodes suffice for it."""
         flat, (first, end) = expression.settled(memory).flat, self.shape.span
-        enough = flat is not None and (not flat.span[1] or (first <= flat.span[0] and flat.span[1] <= end))
+        enough = flat is not None and (not flat.reads or (first <= flat.span[0] and flat.span[1] <= end))
         return flat if enough else None
 
     def cut(self, count: int, stop: Stop, why: str) -> Chain:

@@ -71,7 +71,7 @@ class Elements:
         """An expression's value in every element, and which elements have a value: the others' are 0."""
         settled = expression.settled(self.memory)
         flat, end = settled.flat, self.first + self.data.shape[1]
-        if flat is not None and (not flat.span[1] or (self.first <= flat.span[0] and flat.span[1] <= end)):
+        if flat is not None and (not flat.reads or (self.first <= flat.span[0] and flat.span[1] <= end)):
             try:
                 found = values_in(settled, self.nodes, self.data, self.first, self.memory)
                 return found, np.ones(len(self), dtype=np.bool_)

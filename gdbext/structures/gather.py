@@ -20,7 +20,7 @@ from gdbext.x86.virtual import Linear, PagedMemory
 
 def span_of(expressions: tuple[Expression, ...]) -> tuple[int, int]:
     """The bytes that flat expressions need, relative to their node: first and end."""
-    spans = [e.flat.span for e in expressions if e.flat is not None and e.flat.span[1]]
+    spans = [e.flat.span for e in expressions if e.flat is not None and e.flat.reads]
     return min((first for first, _ in spans), default=0), max((end for _, end in spans), default=1)
 
 

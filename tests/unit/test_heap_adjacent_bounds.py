@@ -120,6 +120,25 @@ def test_without_a_magic_nobody_knows_where_chunks_begin_again(symbols):
     assert told(kernel) == (places[:3], [], [(places[2], end)])
 
 
+def test_a_header_may_lie_in_front_of_what_its_node_is(symbols):
+    """The word in front of a payload has its size; the last is followed by such a word without a chunk."""
+    profile = (
+        TAGS.split("trailer")[0].replace('"word &', '"self[-1].word &').replace('"!(word', '"!(self[-1].word')
+        + 'trailer = 8\nheader = 0\nsegments = { start = "start", end = "end" }\nalignment = 16\nminimum = 8\n'
+    ).replace("~15ul", "~7ul")
+    kernel = Kernel(symbols, profile)
+    sizes, at = [40, 24, 56], ARENA + 16
+    kernel.put("start", at)
+    rows = []
+    for number, size in enumerate(sizes):
+        kernel.fields(at - 8, size | number % 2)
+        rows.append((at, size, not number % 2))
+        at += size + 8
+    kernel.put("end", at)
+    assert seen(kernel.read()) == rows
+    assert told(kernel)[1:] == ([], [])
+
+
 # --- where chunks begin again -----------------------------------------------------------------------------------------
 
 
@@ -144,12 +163,18 @@ def test_without_its_magic_a_size_must_lead_to_a_header_or_to_the_end(kernel):
     assert told(kernel) == ([A, B, C, D, E], [C], [(B, C), (E, END)])
 
 
-@pytest.mark.parametrize(("distance", "a_chunk"), [(48, True), (32, False), (16, False)])
-def test_a_header_too_near_behind_a_place_leaves_no_room_for_a_chunk_there(kernel, distance, a_chunk):
-    """The least chunk has a header of 32 bytes and 16 of payload."""
+@pytest.mark.parametrize(
+    ("trailer", "distance", "a_chunk"), [(0, 48, True), (0, 32, False), (0, 16, False), (16, 64, True), (16, 48, False)]
+)
+def test_a_header_too_near_behind_a_place_leaves_no_room_for_a_chunk_there(symbols, trailer, distance, a_chunk):
+    """The least chunk has a header of 32 bytes, 16 of payload, and its trailer. (It is cut off payloads here.)"""
+    kernel = Kernel(symbols, SORTED + f"trailer = {trailer}\n")
+    write_sorted(kernel, TILES)
+    for place, (size, _) in zip((A, B, C, D, E), TILES, strict=True):
+        size_of(kernel, place, size - trailer)
     kernel.write(B, b"A" * HEADER)
     there = B + distance
-    sound_at(kernel, there, C - there - HEADER)
+    sound_at(kernel, there, C - there - HEADER - trailer)
     assert told(kernel) == ([A, *[B] * a_chunk, there, C, D, E], [there], [(B, there)])
 
 
@@ -177,6 +202,13 @@ def test_a_header_counts_where_its_chunk_ends_at_another_or_at_the_end(kernel):
     assert told(kernel) == ([A, B, C, D, E], [C], [(B, C)])
     sound_at(kernel, fake, END - fake - HEADER)  # it ends with the segment
     assert told(kernel) == ([A, B, fake], [fake], [(B, fake)])
+
+
+def test_the_reason_is_the_magic_where_the_size_could_be(kernel):
+    kernel.fields(B, 0x1234)
+    size_of(kernel, B, 96 - 16)
+    size_of(kernel, E, 0)
+    assert ["magic" in lost.why for lost in kernel.read().lost] == [True, False]
 
 
 def test_damage_twice_in_a_row(kernel):

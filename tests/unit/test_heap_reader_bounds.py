@@ -580,3 +580,18 @@ def test_a_slab_of_which_nothing_else_tells_is_of_the_only_cache_with_its_stride
     kernel.fields(kernel.header(0) + 56, 48)
     slabs = kernel.read().detail.slabs
     assert (slabs.cache.tolist(), slabs.shape.stride.tolist(), slabs.sound.tolist()) == ([cache], [48], [True])
+
+
+def test_links_may_lead_to_payloads_with_all_that_is_read_in_front_of_them(symbols):
+    kernel = Kernel(
+        symbols,
+        'kind = "list"\nhead = "head"\nnext = "self[-1].next"\nprev = "self[-1].prev"\nsize = "self[-1].size"\n'
+        'free = "self[-1].free"\n'
+        "header = 0\n",
+    )
+    places = [place + 32 for place in write_list(kernel, TILES)]
+    for before, place, following in zip([0, *places], places, [*places[1:], 0], strict=False):
+        kernel.fields(place - 16, following, before)
+    kernel.put("head", places[0])
+    assert kernel.found() == []
+    assert seen(kernel.read()) == [(place, size, free) for place, (size, free) in zip(places, TILES, strict=True)]

@@ -51,6 +51,11 @@ class FlatExpression:
     span: tuple[int, int]
     uses_address: bool
 
+    @property
+    def reads(self) -> bool:
+        """Whether it needs any bytes. (Those right in front of the node end with 0.)"""
+        return self.span != (0, 0)
+
     @cached_property
     def evaluate_bytes(self) -> Scalar:
         """``f(buffer, offset, address)``: the value for the node at ``offset`` in ``buffer``.
@@ -74,7 +79,7 @@ class FlatExpression:
         if len(offsets) == 0:
             return np.zeros(0, dtype=self.operation.width.dtype)
         lowest, highest = (offsets[0], offsets[-1]) if isinstance(offsets, range) else (offsets.min(), offsets.max())
-        if self.span[1] and (lowest + self.span[0] < 0 or highest + self.span[1] > len(buffer)):
+        if self.reads and (lowest + self.span[0] < 0 or highest + self.span[1] > len(buffer)):
             raise IndexError("a node's bytes are outside the buffer")
         if addresses is None:
             if self.uses_address:
