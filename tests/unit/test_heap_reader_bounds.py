@@ -383,11 +383,12 @@ def test_links_of_free_objects_lead_to_the_first_byte_of_one(symbols, offset, nu
     assert free == sorted({5, *([] if number == ASTRAY else [number])})
 
 
-def test_where_a_link_of_a_list_of_free_objects_stands(symbols):
-    kernel = one_slab(symbols, "links", free=[5, 3])
-    kernel.fields(kernel.object(0, 3), 0x123)
+@pytest.mark.parametrize("last", [0, 1, 7])
+def test_where_a_link_of_a_list_of_free_objects_stands(symbols, last):
+    kernel = one_slab(symbols, "links", free=[5, last])
+    kernel.fields(kernel.object(0, last), 0x123)
     (found,) = kernel.read().detail.slabs.free.breaks
-    assert (found.at, found.source, found.link) == (kernel.object(0, 3), 3, 0x123)
+    assert (found.at, found.source, found.link) == (kernel.object(0, last), last, 0x123)
     kernel.fields(kernel.header(0) + 48, 0x456)
     (found,) = kernel.read().detail.slabs.free.breaks
     assert (found.at, found.source, found.link) == (kernel.header(0), None, 0x456)
