@@ -7,7 +7,7 @@ import pytest
 from gdbext.errors import NotMapped
 from gdbext.machine.cpu import DescriptorRegisters, TableRegister
 from gdbext.units import VirtAddr
-from gdbext.x86.descriptors import decode_gdt, decode_idt, decode_tss, read_tables
+from gdbext.x86.descriptors import EXCEPTIONS, PAGE_FAULT, decode_gdt, decode_idt, decode_tss, read_tables
 
 
 def test_flat_64_bit_gdt_with_a_tss():
@@ -235,3 +235,12 @@ def test_any_bytes_are_decoded():
         for size in (0, 7, 8, 24, 4096):
             decode_gdt(pattern * size, VirtAddr(0), long_mode=True)
             decode_idt(pattern * size, VirtAddr(0), long_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("vector", "name"), [(0, "#DE"), (3, "#BP"), (8, "#DF"), (13, "#GP"), (14, "#PF"), (21, "#CP")]
+)
+def test_exceptions_by_their_vectors(vector, name):
+    """SDM vol. 3A, table 6-1."""
+    assert EXCEPTIONS[vector].startswith(name + " ")
+    assert (vector == PAGE_FAULT) is (name == "#PF")
