@@ -75,9 +75,9 @@ class _Scanner:
     def _resolved(self, key: Path) -> Path:
         """A header's key below arrays of tables means the last table of each."""
         path: Path = ()
-        for name in key:
+        for behind, name in enumerate(key, 1):
             path = (*path, name)
-            if path in self._lengths and path != key:
+            if path in self._lengths and behind < len(key):
                 path = (*path, self._lengths[path] - 1)
         return path
 
