@@ -216,6 +216,42 @@ def test_verdicts_on_faults(entries, registers, code, access, words, blame):
     assert fault.error_code == code
 
 
+@pytest.mark.parametrize("bit", range(3, 17))
+def test_bits_that_an_error_code_may_have(bit):
+    """Bits 5:0, 6 (shadow stack) and 15 (SGX); another makes it no error code (SDM vol. 3A, 4.7)."""
+    fault = explain(page(leaf=0).memory, cpu(), 0, report(1 << bit))
+    assert fault.blame == (LEAF if bit in (3, 4, 5, 6, 15) else None)
+
+
+# Entries, registers, the code that they give now, and one with which the tables must have changed.
+CHANGED = [
+    ({"leaf": 0x5000 | P | U, "pde": 0x4000 | P | W}, {}, PRESENT | WRITE, WRITE, LEAF),
+    ({"leaf": 0x5000 | P | U, "pde": 0x4000 | P | W}, {}, PRESENT | WRITE | USER, WRITE | USER, PDE),
+    ({"leaf": 0x5000 | P | U}, {}, PRESENT | WRITE | USER, PRESENT | WRITE | USER | KEY, LEAF),
+    ({"leaf": 0x5000 | P | U}, {}, PRESENT | WRITE | USER, PRESENT | WRITE | USER | RSVD, LEAF),
+    ({"leaf": 0}, {}, WRITE, PRESENT | WRITE, LEAF),
+    ({"leaf": 0x5000 | LINK | 1 << 59}, {"cr4": CR4_PKE, "pkru": 4}, PRESENT | KEY, PRESENT, LEAF),
+]
+
+
+@pytest.mark.parametrize(("entries", "registers", "now", "then", "blame"), CHANGED)
+def test_tables_that_have_changed_are_told_from_those_that_have_not(entries, registers, now, then, blame):
+    """What is wrong now is told in both cases; with another error code something else comes before it."""
+    guest, state = page(**entries), processor(registers)
+    same, changed = (explain(guest.memory, state, 0, report(code)) for code in (now, then))
+    assert (same.blame, changed.blame) == (blame, blame)
+    assert changed.verdict.endswith(same.verdict)
+    assert len(changed.verdict) > len(same.verdict)
+
+
+def test_without_wp_a_supervisors_write_is_not_denied_by_w():
+    """Then it is the key that denies it, and the leaf has the key."""
+    guest = page(0x5000 | LINK | 1 << 59, pde=0x4000 | P | U)
+    for cr0, blame in ((CR0, PDE), (NO_WP, LEAF)):
+        state = processor({"cr0": cr0, "cr4": CR4_PKE, "pkru": 4})
+        assert explain(guest.memory, state, 0, report(PRESENT | WRITE | KEY)).blame == blame
+
+
 def test_flags_of_the_access_count_not_those_of_the_handler():
     guest, state = page(), cpu(cr4=CR4_SMAP)
     then = explain(guest.memory, state, 0, report(PRESENT, flags=RFLAGS_AC))
