@@ -8,7 +8,6 @@
 Stopped             the user pressed Ctrl-C
 SourceFailed        the source of memory failed: no later result could be trusted
       DescriptionError    the description does not fit the kernel
-        SymbolMissing     a name is not in the kernel's symbols
 ProfileError      the profile has a mistake; names the line
 
 Not-present entries, reserved bits, unreadable tables and corrupt structures are *results* that readers
@@ -68,16 +67,6 @@ class Stopped(GdbextError):
 
 class DescriptionError(GdbextError):
     """The description of the kernel (symbols or profile) does not fit the kernel."""
-
-
-class SymbolMissing(DescriptionError):
-    """A name that the kernel's symbols do not have; ``nearest`` holds names that look like it."""
-
-    def __init__(self, name: str, nearest: tuple[str, ...] = ()) -> None:
-        self.name = name
-        self.nearest = nearest
-        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
-        super().__init__(f"the kernel has no symbol '{name}'{hint}")
 
 
 class ProfileError(DescriptionError):

@@ -11,34 +11,40 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gdbext.domains.parts import Key, Parts, T
+from gdbext.domains.parts import Before, Key, Parts, T
 from gdbext.errors import MemoryUnavailable
 from gdbext.machine.cpu import CpuState
 from gdbext.machine.memory import ENTRIES_PER_FRAME, PhysicalMemory, RamMap, View
 from gdbext.machine.stopped import Machine
-from gdbext.units import FRAME_SHIFT, PhysAddr
-from gdbext.x86.space import AddressSpace
-from gdbext.x86.virtual import PagedMemory, Translations
+from gdbext.units import FRAME_SHIFT, FRAME_SIZE, PhysAddr, VirtAddr
+from gdbext.x86.space import AddressSpace, Window
+from gdbext.x86.virtual import Linear, PagedMemory, Translations, window_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 Frames = NDArray[np.uint64]
 
+MOST_WINDOWS = 64
+"""Pages are looked up in no more windows than these, so that a list all over memory does not enumerate all of it."""
 COMPARED_AT_ONCE = 64
 """How many frames are compared together: enough to amortise the calls, and few enough to stay in a cache."""
 
 
 @dataclass
 class _Account:
-    """What has been used while a part was read: frames by number, registers, other parts. No part twice."""
+    """What has been asked while a part was read: frames by number, registers, other parts. No part twice.
 
+    ``before`` is what is known of the part.
+    """
+
+    before: Before | None = None
     frames: set[int] = field(default_factory=set)
     many: list[Frames] = field(default_factory=list)
     registers: dict[str, object] = field(default_factory=dict)
@@ -54,7 +60,9 @@ class _Account:
 
     def all_frames(self) -> Frames:
         """The frames in order, each once."""
-        return np.unique(np.concatenate([np.array(sorted(self.frames), dtype=np.uint64), *self.many]))
+        ordered = np.sort(np.concatenate([np.array(list(self.frames), dtype=np.uint64), *self.many]), kind="stable")
+        found: Frames = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
+        return found
 
 
 def _no_frames() -> Frames:
@@ -63,7 +71,11 @@ def _no_frames() -> Frames:
 
 @dataclass(eq=False)
 class _Read:
-    """A part as it was read last: its value, what that depends on, and the last stop at which it was verified."""
+    """A part as it was read last: its value, what that rests on, and at which stop that was last found to be so.
+
+    ``content`` is what the frames held when they were last compared, which was ``compared_at`` a stop; ``changed`` are
+    those that have changed since the value was read.
+    """
 
     value: Any
     read: Callable[[], Any]
@@ -72,6 +84,8 @@ class _Read:
     frames: Frames
     content: Frames
     held_at: int
+    compared_at: int
+    changed: list[Frames] = field(default_factory=list)
 
 
 class Memo(Parts):
@@ -94,7 +108,7 @@ class Memo(Parts):
         self._memory = _WatchedMemory(self)
         self._cpu = _WatchedCpu(self)
         self._virtual: _WatchedVirtual | None = None
-        self._whole: Callable[[], AddressSpace] | None = None
+        self._space: Callable[[Window | None], AddressSpace] | None = None
 
     def begin(self, arrive: Callable[[], object]) -> None:
         """Switch to this stop at the next request."""
@@ -111,17 +125,17 @@ class Memo(Parts):
         ask = {name: partial(self.told, name) for name in ("descriptors", "roots", "registers")}
         return Machine(self._memory, self._cpu, machine.considered, **ask)
 
-    def virtual(self, machine: Machine, whole: Callable[[], AddressSpace]) -> PagedMemory:
-        """Memory as the selected processor sees it; each part makes its own translations."""
-        self._whole = whole
+    def virtual(self, machine: Machine, space: Callable[[Window | None], AddressSpace]) -> PagedMemory:
+        """Memory as the selected processor sees it; each part finds its own way through the page tables."""
+        self._space = space
         if self._virtual is None:
             self._virtual = _WatchedVirtual(self, machine)
         return self._virtual
 
-    def whole(self) -> AddressSpace:
-        """The address space of the selected processor at the present stop."""
-        assert self._whole is not None
-        return self._whole()
+    def space(self, window: Window | None) -> AddressSpace:
+        """The address space of the selected processor, or a window of it, as the present stop has it."""
+        assert self._space is not None
+        return self._space(window)
 
     @property
     def machine(self) -> Machine:
@@ -160,6 +174,10 @@ class Memo(Parts):
                 self._told[name] = _Refusal(str(error))
         return self._told[name]
 
+    def before(self) -> Before | None:
+        """What is known of the part that is being read."""
+        return self.account.before
+
     def get(self, key: Key, read: Callable[[], T]) -> T:
         """The part of this key, as it is at this stop."""
         self._arrive()
@@ -182,14 +200,17 @@ class Memo(Parts):
         self._kernel = kernel
 
     def _read(self, key: Key, read: Callable[[], Any]) -> _Read:
-        """Read a part; if its value is unchanged, it is the same object as before."""
-        with self._accounted() as account:
-            value = read()
+        """Read a part; one that turns out as it was is the same as before."""
         known = self._reads.get(key)
+        if known is not None:
+            self._compare(known)
+        before = None if known is None else Before(known.value, np.concatenate([_no_frames(), *known.changed]))
+        with self._accounted(before) as account:
+            value = read()
         frames = account.all_frames()
         content = self._content(known, frames)
         self.reread.append(key)
-        made = _Read(value, read, account.registers, account.parts, frames, content, self._number)
+        made = _Read(value, read, account.registers, account.parts, frames, content, self._number, self._number)
         if known is not None and alike(known.value, value):
             made.value = known.value
             vars(known).update(vars(made))
@@ -198,18 +219,15 @@ class Memo(Parts):
         return self._reads[key]
 
     def _content(self, known: _Read | None, frames: Frames) -> Frames:
-        """The contents of frames. If a part was read from the same frames before, only changed contents are copied."""
+        """What frames hold. Where a part was read from the same ones before, that is known already."""
         if known is None or not np.array_equal(known.frames, frames):
             return self.machine.memory.read_frames(frames)
-        for now, then in self._pairs(known):
-            if not np.array_equal(now, then):
-                then[:] = now
         return known.content
 
     @contextmanager
-    def _accounted(self) -> Iterator[_Account]:
-        """An account for what is used within the block; if that fails, the outer account takes it over."""
-        account = _Account()
+    def _accounted(self, before: Before | None) -> Iterator[_Account]:
+        """An account for what is asked within the block; if that fails, it was asked by whoever wanted it."""
+        account = _Account(before)
         self._accounts.append(account)
         try:
             yield account
@@ -226,7 +244,7 @@ class Memo(Parts):
         for name, value in known.registers.items():
             if (getattr(self.machine.cpu, name) if name in _REGISTERS else self._answer(name)) != value:
                 return False
-        if not all(self._is_still(*part) for part in known.parts.items()) or not self._is_same(known):
+        if not all(self._is_still(*part) for part in known.parts.items()) or self._compare(known):
             return False
         known.held_at = self._number
         return True
@@ -240,24 +258,30 @@ class Memo(Parts):
         except Exception:  # noqa: BLE001 - a part that still needs it will read it again and get the error
             return False
 
-    def _is_same(self, known: _Read) -> bool:
-        """Whether the frames' contents are unchanged."""
-        return all(np.array_equal(now, then) for now, then in self._pairs(known))
+    def _compare(self, known: _Read) -> bool:
+        """Keep what the frames hold now; whether that is something else than the part was read from."""
+        if known.compared_at != self._number:
+            for frames, now, then in self._pairs(known):
+                if not np.array_equal(now, then):
+                    known.changed.append(frames[(now != then).any(axis=1)])
+                    then[:] = now
+            known.compared_at = self._number
+        return bool(known.changed)
 
-    def _pairs(self, known: _Read) -> Iterator[tuple[Frames, Frames]]:
-        """The present contents of a part's frames, and the former (which may be written to), a few frames at a time."""
+    def _pairs(self, known: _Read) -> Iterator[tuple[Frames, Frames, Frames]]:
+        """A part's frames, what they hold now, and what they held (to be written to), a few at a time."""
         end = len(known.frames)
         for begin in range(0, end, COMPARED_AT_ONCE):
             some = slice(begin, min(begin + COMPARED_AT_ONCE, end))
-            yield self._words(known.frames[some]), known.content[some]
+            yield known.frames[some], self._words(known.frames[some]), known.content[some]
 
     def _words(self, frames: Frames) -> Frames:
         """The words of frames, in place if they are contiguous and viewable."""
         low, high = int(frames[0]), int(frames[-1])
-        if high - low == len(frames) - 1:
-            for first, end, words in self._shown:
-                if first <= low and high < end:
-                    return words[low - first : high - first + 1]
+        for first, end, words in self._shown:
+            if first <= low and high < end:
+                side_by_side = high - low == len(frames) - 1
+                return words[low - first : high - first + 1] if side_by_side else words[frames - np.uint64(first)]
         return self.machine.memory.read_frames(frames)
 
 
@@ -289,29 +313,41 @@ def _shown(memory: PhysicalMemory) -> list[tuple[int, int, Frames]]:
     return found
 
 
+def alike(one: Any, other: Any) -> bool:
+    """Whether two values of a part say the same, arrays within them included."""
+    if one is other:
+        return True
+    # (mypy takes no class for hashable)
+    return type(one) is type(other) and _comparison(type(one))(one, other)  # type: ignore[arg-type]
+
+
+@cache
+def _comparison(kind: type[Any]) -> Callable[[Any, Any], bool]:
+    """How two values of one type are compared."""
+    if issubclass(kind, np.ndarray):
+        return _alike_arrays
+    if issubclass(kind, tuple | list):
+        return lambda one, other: len(one) == len(other) and all(map(alike, one, other))
+    if issubclass(kind, Mapping):
+        return lambda one, other: one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+    if is_dataclass(kind):
+        names = [one.name for one in fields(kind)]
+        return lambda one, other: all(alike(getattr(one, name), getattr(other, name)) for name in names)
+    return lambda one, other: bool(one == other)
+
+
+def _alike_arrays(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return one.tobytes() == other.tobytes() if one.nbytes <= FRAME_SIZE else _same_values(one.ravel(), other.ravel())
+
+
 def _same_values(one: NDArray[Any], other: NDArray[Any]) -> bool:
     """Whether two flat arrays are equal; an early difference ends the comparison early."""
     if one.flags.c_contiguous and other.flags.c_contiguous and one.nbytes % 8 == 0:
         one, other = one.view(np.uint64), other.view(np.uint64)  # eight bytes at a time
     step = COMPARED_AT_ONCE * ENTRIES_PER_FRAME
     return all(np.array_equal(one[at : at + step], other[at : at + step]) for at in range(0, len(one), step))
-
-
-def alike(one: Any, other: Any) -> bool:
-    """Whether two values of a part are equal, including arrays within them."""
-    if one is other:
-        return True
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and one.shape == other.shape and _same_values(one.ravel(), other.ravel())
-    if isinstance(one, tuple | list):
-        return len(one) == len(other) and all(map(alike, one, other))
-    if isinstance(one, Mapping):
-        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
-    if is_dataclass(one):
-        return all(alike(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
-    return bool(one == other)
 
 
 class _WatchedMemory:
@@ -333,8 +369,11 @@ class _WatchedMemory:
     def read(self, address: PhysAddr, size: int) -> bytes:
         """``size`` bytes from a physical address."""
         data = self._memo.machine.memory.read(address, size)
-        if size:
-            self._memo.account.frames.update(range(address >> FRAME_SHIFT, (address + size - 1 >> FRAME_SHIFT) + 1))
+        first, last = address >> FRAME_SHIFT, (address + size - 1) >> FRAME_SHIFT
+        if first == last:
+            self._memo.account.frames.add(first)
+        elif size:
+            self._memo.account.many.append(np.arange(first, last + 1, dtype=np.uint64))
         return data
 
     def read_frames(self, frames: Frames) -> Frames:
@@ -372,9 +411,29 @@ class _WatchedVirtual(PagedMemory):
     """Virtual memory with the translations of the part that is being read, which its account records."""
 
     def __init__(self, memo: Memo, machine: Machine) -> None:
-        super().__init__(machine.memory, machine.cpu, whole=memo.whole)
+        super().__init__(machine.memory, machine.cpu, space=memo.space)
         self._memo = memo
+        self._windows: set[Window] = set()
 
     @property
     def _kept(self) -> Translations:
         return self._memo.account.translations
+
+    def _walk_to(self, page: VirtAddr, wanted: VirtAddr) -> PhysAddr:
+        run = self._run_around(page)
+        return super()._walk_to(page, wanted) if run is None else PhysAddr(page - run[2])  # a walk says why not
+
+    def _linear_near(self, address: VirtAddr) -> Linear:
+        run = self._run_around(address)
+        return super()._linear_near(address) if run is None else self._linear_within(address, *run)
+
+    def _run_around(self, address: VirtAddr) -> tuple[int, int, int] | None:
+        """The run that an address is in, as its window shows it, so that flags in entries change nothing for a part.
+
+        None where nothing is mapped, or would be in one window too many.
+        """
+        window = window_of(address, address)
+        if not self.cpu.paging or (window not in self._windows and len(self._windows) == MOST_WINDOWS):
+            return None
+        self._windows.add(window)
+        return self._memo.space(window).contiguous.around(address)

@@ -1,16 +1,28 @@
 """The parts of a domain: each is read once, when it is first needed."""
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gdbext.machine.stopped import Machine
-from gdbext.x86.space import AddressSpace
+from gdbext.x86.space import AddressSpace, Window
 from gdbext.x86.virtual import PagedMemory
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Key = tuple[Hashable, ...]
+
+
+@dataclass(frozen=True)
+class Before:
+    """A part as it was read last, and the frames, of those that it was read from, that hold something else now."""
+
+    value: Any
+    changed: NDArray[np.uint64]
 
 
 class Parts:
@@ -30,9 +42,13 @@ class Parts:
         """The machine of the stop in the form that the parts use."""
         return machine
 
-    def virtual(self, machine: Machine, whole: Callable[[], AddressSpace]) -> PagedMemory:
-        """Memory as the selected processor sees it; ``whole`` enumerates its address space."""
-        return PagedMemory(machine.memory, machine.cpu, whole=whole)
+    def virtual(self, machine: Machine, space: Callable[[Window | None], AddressSpace]) -> PagedMemory:
+        """Memory as the selected processor sees it; ``space`` enumerates its address space, or a window of it."""
+        return PagedMemory(machine.memory, machine.cpu, space=space)
+
+    def before(self) -> Before | None:
+        """What is known of the part that is being read, for a reader to whom that saves work; None if nothing is."""
+        return None
 
     def get(self, key: Key, read: Callable[[], T]) -> T:
         """The part of this key. If ``read`` raises, so does this, and the part is read again at the next request."""

@@ -88,7 +88,12 @@ class Physical(Domain):
         """The kernel's records about frames; None if no profile describes them."""
         stop = self._stop
         described = stop.profile.page_records if stop.has_profile else None
-        return stop.excused(read_page_records(described, stop.virtual, stop.machine.memory.ram)) if described else None
+        if described is None:
+            return None
+        known = self.parts.before()
+        before = known.value if known is not None and isinstance(known.value, PageRecordsSnapshot) else None
+        changed = None if known is None else known.changed
+        return stop.excused(read_page_records(described, stop.virtual, stop.machine.memory.ram, before, changed))
 
     def page_record(self, address: PhysAddr) -> PageRecord | None:
         """The kernel's record of the frame at a physical address, if it has one and it can be read."""

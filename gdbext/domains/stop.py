@@ -16,7 +16,7 @@ from gdbext.profile.expressions.expression import Expression
 from gdbext.structures.unread import Unread
 from gdbext.symbols.model import Symbols
 from gdbext.units import PhysAddr
-from gdbext.x86.space import AddressSpace, enumerate_space
+from gdbext.x86.space import AddressSpace, Window, enumerate_space
 from gdbext.x86.virtual import PagedMemory
 
 _R = TypeVar("_R")
@@ -78,12 +78,20 @@ class Stop:
     @cached_property
     def virtual(self) -> PagedMemory:
         """Memory as the selected processor sees it."""
-        return self.parts.virtual(self.machine, lambda: self.space(None))
+        return self.parts.virtual(self.machine, self._seen_through)
 
     @part
     def space(self, root: PhysAddr | None) -> AddressSpace:
         """Everything that a root maps; None for that of the selected processor. UsageError if paging is off."""
         return enumerate_space(self.machine.memory, self.machine.cpu, root)
+
+    @part
+    def window(self, root: PhysAddr | None, window: Window) -> AddressSpace:
+        """The same of a window of virtual addresses."""
+        return enumerate_space(self.machine.memory, self.machine.cpu, root, window)
+
+    def _seen_through(self, window: Window | None) -> AddressSpace:
+        return self.space(None) if window is None else self.window(None, window)
 
     def value(self, expression: Expression) -> int:
         """The present value of the profile's expression; a constant needs no machine. Raises as ``machine`` does."""

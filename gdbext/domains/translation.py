@@ -18,7 +18,7 @@ from gdbext.x86.descriptors import DescriptorTables, read_tables
 from gdbext.x86.fault import Report
 from gdbext.x86.modes import paging_mode
 from gdbext.x86.runs import Runs
-from gdbext.x86.space import AddressSpace, enumerate_space
+from gdbext.x86.space import AddressSpace, Window
 from gdbext.x86.walk import Walk, walk
 
 
@@ -64,11 +64,10 @@ class Translation(Domain):
         """The walk of one address."""
         return walk(self._stop.machine.memory, self._stop.machine.cpu, address, root)
 
-    def space(self, root: PhysAddr | None = None, window: tuple[VirtAddr, VirtAddr] | None = None) -> AddressSpace:
+    def space(self, root: PhysAddr | None = None, window: Window | None = None) -> AddressSpace:
         """Everything that a root maps (within a window of addresses)."""
-        machine = self._stop.machine
         if window is not None:
-            return enumerate_space(machine.memory, machine.cpu, root, window)
+            return self._stop.window(root, window)
         if root is None:
             self._stop.virtual.know_all()  # later reads need not enumerate their ranges
         return self._stop.space(root)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import ClassVar
 
 import numpy as np
@@ -17,17 +19,19 @@ from gdbext.heap.parts import MOST_CHUNKS, U64, Chunks, Lost, Pieces, Segment
 from gdbext.heap.slab_objects import Free, Objects, Shape, laid_out, read_free
 from gdbext.heap.snapshot import HeapSnapshot, Layout
 from gdbext.profile.expressions.expression import Expression
-from gdbext.profile.language.slabs import SlabHeap, SlabList
-from gdbext.structures.chain import Break, Links, NodeShape, Stop, follow
+from gdbext.profile.language.slabs import SlabHeap
+from gdbext.structures.chain import Break, Chains, Ends, Links, NodeShape, Stop, follow_each
 from gdbext.structures.collections import read
-from gdbext.structures.counter import Counter, read_counter
-from gdbext.structures.gather import NodeValues, node_values
+from gdbext.structures.counter import Counter, counter_of
+from gdbext.structures.gather import NodeValues, gathered, node_values
 from gdbext.units import WORD_MASK, VirtAddr
 from gdbext.x86.virtual import PagedMemory
 
 MOST_OBJECTS = 1 << 20
 """No slab has more objects than this."""
 NAME_MOST = 64
+SHOWN = bytes(byte if 33 <= byte < 127 else ord("?") for byte in range(256))
+"""What is shown for each byte of a name."""
 NOBODY = -1
 
 
@@ -178,6 +182,21 @@ def _pieces(slabs: Slabs, runs: PageRuns | None) -> Pieces:
     return Pieces(np.concatenate([start, large.payload]), np.concatenate([end, large.end]))
 
 
+def _asked_of_caches(heap: SlabHeap[Expression]) -> dict[str, Expression | None]:
+    """What is read of each cache; its list number n has ``head n`` and ``length n``."""
+    caches = heap.caches
+    return {
+        "name": caches.name,
+        "internal": caches.internal,
+        "stride": caches.stride,
+        "size": caches.size if heap.size is None else None,
+        "capacity": caches.capacity if heap.capacity is None else None,
+        "used": caches.used,
+        **{f"head {number}": written.head for number, written in enumerate(caches.lists)},
+        **{f"length {number}": written.length for number, written in enumerate(caches.lists)},
+    }
+
+
 class _Reader:
     """Reads the slabs of one heap."""
 
@@ -192,14 +211,14 @@ class _Reader:
         self._memory = memory
         self._runs = runs
         self._inside = inside
-        self._caches = read(heap.caches.collection, memory, {}, "caches").whole().nodes
+        self._caches = read(heap.caches.collection, memory, _asked_of_caches(heap), "caches").whole()
         self._offset = -(heap.link_offset.constant or 0)
         self._end = heap.end.evaluate(memory)
 
     def read(self) -> Slabs:
         heap = self._heap
-        numbers = {address: number for number, address in enumerate(self._caches.tolist())}
-        listed, cache, on, lists = self._listed(numbers)
+        numbers = {address: number for number, address in enumerate(self._caches.nodes.tolist())}
+        listed, cache, on, lists = self._listed()
         headers, run = self._with_runs(listed)
         cache, on = (np.append(a, np.full(len(headers) - len(listed), NOBODY)) for a in (cache, on))
         nodes = node_values(headers, heap.in_headers, self._memory)
@@ -234,54 +253,67 @@ class _Reader:
             chunk=np.zeros(0, dtype=np.int64),
         )
 
-    def _listed(
-        self, numbers: dict[int, int]
-    ) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64], tuple[ListFound, ...]]:
+    def _listed(self) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64], tuple[ListFound, ...]]:
         """The slabs on all lists: headers, and the numbers of their caches and lists; and the lists."""
-        known: set[int] = set()
-        headers: list[int] = []
-        cache: list[int] = []
-        on: list[int] = []
+        if not self._heap.caches.lists:
+            return np.zeros(0, dtype=U64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), ()
+        chains, prev = self._followed(), self._heap.prev
+        back = None if prev is None else self._headers(chains.values(prev, self._memory).astype(U64))
         lists: list[ListFound] = []
-        for address, number in numbers.items():
-            for written in self._heap.caches.lists:
-                found, nodes = self._list(written, address, number, len(headers), known, numbers)
-                headers += nodes
-                cache += [number] * len(nodes)
-                on += [len(lists)] * len(nodes)
-                lists.append(found)
-        return np.array(headers, dtype=U64), np.array(cache, dtype=np.int64), np.array(on, dtype=np.int64), tuple(lists)
+        end = 0
+        for cache, (number, written) in product(range(len(self._caches)), enumerate(self._heap.caches.lists)):
+            begin, end = end, end + int(chains.lengths[len(lists)])
+            lists.append(
+                ListFound(
+                    cache=cache,
+                    holds=written.holds,
+                    at=written.head.address(self._memory, self._address(cache)) if written.head.is_lvalue else None,
+                    members=np.arange(begin, end),
+                    back=None if back is None else back[begin:end],
+                    broken=chains.broken[len(lists)],
+                    length=self._counter("length", written.length, f"length {number}", cache),
+                )
+            )
+        on = np.repeat(np.arange(len(lists)), chains.lengths)
+        cache_of = np.array([one.cache for one in lists], dtype=np.int64)[on]
+        return chains.nodes, cache_of, on, tuple(lists)
 
-    def _list(
-        self,
-        written: SlabList[Expression],
-        address: int,
-        number: int,
-        begin: int,
-        known: set[int],
-        numbers: dict[int, int],
-    ) -> tuple[ListFound, list[int]]:
-        """One list of slabs, and their headers."""
-        heap, memory, at = self._heap, self._memory, VirtAddr(address)
+    def _followed(self) -> Chains:
+        """The lists of all caches, cut where they lead astray."""
+        heap, memory = self._heap, self._memory
         assert heap.next is not None  # the binder insists
         asked = tuple(e.settled(memory) for e in (heap.prev, heap.cache) if e is not None)
         shape = NodeShape(heap.next.settled(memory), asked, Links(self._offset), 0, 0, MOST_CHUNKS)
+        heads = [self._caches[f"head {number}"].tolist() for number in range(len(heap.caches.lists))]
+        ends = [(head, self._end) for of_cache in zip(*heads, strict=True) for head in of_cache]
+        known: set[int] = set()
+        found = self._unless_astray(shape, ends, known)
+        while len(found.lengths) < len(ends):
+            # What is behind a link that leads astray may be on a later list, so these are followed after the cut.
+            one = ends[len(found.lengths)]
+            found = found.joined(self._unless_astray(shape, [one], known))
+        return found
+
+    def _unless_astray(self, shape: NodeShape, ends: Sequence[Ends], known: set[int]) -> Chains:
+        """Lists of slabs, up to the first that leads to what names no cache of this heap: it ends before that."""
         try:
-            chain = follow(shape, memory, (written.head.evaluate(memory, at), self._end), known)
+            chains = follow_each(shape, self._memory, ends, known)
         except Stopped as stopped:
-            raise Stopped(f"a list of slabs of '{heap.name}': {stopped.so_far}") from None
-        if heap.cache is not None and len(chain):
-            strange = ~np.isin(chain.values(heap.cache, memory).astype(U64), self._caches)
-            strange &= self._runs is None or ~np.isin(chain.nodes, self._runs.slab)
-            lost = np.flatnonzero(strange & np.append(strange[1:], chain.broken is not None))
-            if len(lost):
-                known.difference_update(chain.nodes[lost[0] :].tolist())
-                chain = chain.cut(int(lost[0]), Stop.ASTRAY, "the slab there names no cache of this heap")
-        back = None if heap.prev is None else self._headers(chain.values(heap.prev, memory).astype(U64))
-        length = None if written.length is None else read_counter("length", written.length, memory, at)
-        head_at = written.head.address(memory, at) if written.head.is_lvalue else None
-        members = np.arange(begin, begin + len(chain))
-        return ListFound(number, written.holds, head_at, members, back, chain.broken, length), chain.nodes.tolist()
+            raise Stopped(f"a list of slabs of '{self._heap.name}': {stopped.so_far}") from None
+        if self._heap.cache is None or not len(chains):
+            return chains
+        strange = ~np.isin(chains.values(self._heap.cache, self._memory).astype(U64), self._caches.nodes)
+        strange &= self._runs is None or ~np.isin(chains.nodes, self._runs.slab)
+        if not strange.any():
+            return chains
+        some = np.flatnonzero(chains.lengths)
+        follows = np.append(strange[1:], False)
+        follows[np.cumsum(chains.lengths)[some] - 1] = [chains.broken[number] is not None for number in some.tolist()]
+        lost = np.flatnonzero(strange & follows)
+        if not len(lost):
+            return chains
+        known.difference_update(chains.nodes[lost[0] :].tolist())
+        return chains.cut(int(lost[0]), Stop.ASTRAY, "what is there names no cache of this heap")
 
     def _headers(self, links: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """The headers that links point to; 0 for the link that ends a list."""
@@ -307,26 +339,24 @@ class _Reader:
         caches, own = self._heap.caches.stride, self._heap.stride
         if caches is None or own is None:
             return cache
-        strides = [caches.evaluate(self._memory, address) for address in self._caches.tolist()]
+        strides = self._caches["stride"].tolist()
         only = {stride: number for number, stride in enumerate(strides) if strides.count(stride) == 1}
         told = nodes.values(own).astype(np.int64).tolist()
         return np.where(cache == NOBODY, np.array([only.get(s, NOBODY) for s in told], dtype=np.int64), cache)
 
     def _shape(self, nodes: NodeValues, cache: NDArray[np.int64]) -> tuple[Shape, NDArray[np.int64]]:
-        heap, caches = self._heap, self._heap.caches
+        heap = self._heap
 
-        def said(of_slab: Expression | None, of_cache: Expression | None) -> NDArray[np.int64] | None:
+        def said(of_slab: Expression | None, of_cache: str) -> NDArray[np.int64] | None:
             if of_slab is not None:
                 return nodes.values(of_slab).astype(np.int64)
-            if of_cache is None:
-                return None
-            values = [of_cache.evaluate(self._memory, address) for address in self._caches.tolist()]
-            return np.array([value & WORD_MASK for value in (*values, 0)], dtype=U64).view(np.int64)[cache]
+            values = self._caches.get(of_cache)
+            return None if values is None else np.append(values.astype(np.int64), 0)[cache]
 
-        stride, capacity = said(heap.stride, caches.stride), said(heap.capacity, caches.capacity)
+        stride, capacity = said(heap.stride, "stride"), said(heap.capacity, "capacity")
         assert stride is not None  # the binder insists on both
         assert capacity is not None
-        size = said(heap.size, caches.size)
+        size = said(heap.size, "size")
         return Shape(nodes.values(heap.objects).astype(U64), stride, capacity), stride if size is None else size
 
     def _possible(self, shape: Shape, size: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -344,24 +374,42 @@ class _Reader:
         return good
 
     def _described(self) -> tuple[CacheFound, ...]:
-        caches = self._heap.caches
-        found = []
-        for number, address in enumerate(self._caches.tolist()):
-            at = VirtAddr(address)
-            name = str(number) if caches.name is None else _text(caches.name.evaluate(self._memory, at), self._memory)
-            internal = caches.internal is not None and bool(caches.internal.evaluate(self._memory, at))
-            used = None if caches.used is None else read_counter("used", caches.used, self._memory, at)
-            found.append(CacheFound(name, at, internal, used))
-        return tuple(found)
+        caches, used = self._caches, self._heap.caches.used
+        texts, internal = caches.get("name"), caches.get("internal")
+        names = [str(n) for n in range(len(caches))] if texts is None else _texts(texts.astype(U64), self._memory)
+        own = np.zeros(len(caches), dtype=np.bool_) if internal is None else internal != 0
+        return tuple(
+            CacheFound(name, self._address(number), bool(own[number]), self._counter("used", used, "used", number))
+            for number, name in enumerate(names)
+        )
+
+    def _address(self, cache: int) -> VirtAddr:
+        return VirtAddr(int(self._caches.nodes[cache]))
+
+    def _counter(self, meaning: str, counter: Expression | None, column: str, cache: int) -> Counter | None:
+        """What a cache counts, if it does."""
+        if counter is None:
+            return None
+        value = int(self._caches[column][cache])
+        return counter_of(meaning, counter, value, self._memory, self._address(cache))
 
 
-def _text(address: int, memory: PagedMemory) -> str:
-    """A string in the kernel's memory, as far as it can be read and shown."""
+def _texts(addresses: NDArray[np.uint64], memory: PagedMemory) -> list[str]:
+    """The strings of the kernel's that begin at these addresses, as far as they can be read and shown."""
+    rows, seen = gathered(addresses, (0, NAME_MOST), memory)
+    found = []
+    for row, whole, address in zip(rows, seen.tolist(), addresses.tolist(), strict=True):
+        data = (row.tobytes() if whole else _readable(address, memory)).partition(b"\0")[0]
+        found.append(data.translate(SHOWN).decode("ascii") or "?")
+    return found
+
+
+def _readable(address: int, memory: PagedMemory) -> bytes:
+    """As much of a string as can be read."""
     data = b""
     try:
         while len(data) < NAME_MOST and not data.endswith(b"\0"):
             data += memory.read(VirtAddr(address + len(data)), 1)
     except MemoryUnavailable:
         pass
-    shown = "".join(chr(byte) if 33 <= byte < 127 else "?" for byte in data.rstrip(b"\0"))
-    return shown or "?"
+    return data

@@ -166,24 +166,28 @@ class _Lists:
 
 def _walk(lists: _Lists, objects: Objects) -> Free:
     """Follow every slab's list; what is reached is free."""
-    slab, here = np.arange(len(lists.first)), lists.first.copy()
+    free, begin = objects.free, objects.begin
+    target = np.where(lists.follows >= 0, begin[objects.slab] + lists.follows, lists.follows)
+    slab = np.arange(len(lists.first))
+    here = np.where(lists.first >= 0, begin + lists.first, lists.first)  # by number in `Objects`, as the target is
     before = np.full(len(here), -1)
     count, breaks = np.zeros(len(here), dtype=np.int64), []
     while len(slab):
-        index = np.where(here >= 0, objects.begin[slab] + here, 0)
         good = here >= 0
-        good[good] = ~objects.free[index[good]]
-        for wrong in np.flatnonzero(~good & (here != END)).tolist():
-            breaks.append(_break(lists, objects, int(slab[wrong]), int(before[wrong]), int(here[wrong])))
-        slab, here, index = slab[good], here[good], index[good]
-        objects.free[index] = True
+        good[good] = ~free[here[good]]
+        if not good.all():
+            for wrong in np.flatnonzero(~good & (here != END)).tolist():
+                breaks.append(_break(lists, objects, int(slab[wrong]), int(before[wrong]), int(here[wrong])))
+            slab, here = slab[good], here[good]
+        free[here] = True
         count[slab] += 1
-        before, here = here, lists.follows[index]
+        before, here = here, target[here]
     return Free(count, tuple(breaks), np.zeros(0, dtype=np.int64))
 
 
-def _break(lists: _Lists, objects: Objects, slab: int, before: int, number: int) -> FreeBreak:
+def _break(lists: _Lists, objects: Objects, slab: int, before: int, leads_to: int) -> FreeBreak:
+    number = leads_to - int(objects.begin[slab]) if leads_to >= 0 else leads_to
     if before < 0:
         return FreeBreak(slab, None, number, int(lists.head[slab]) & WORD_MASK, int(lists.headers[slab]))
-    index = int(objects.begin[slab]) + before
-    return FreeBreak(slab, before, number, int(lists.values[index]) & WORD_MASK, int(lists.at[index]))
+    source = before - int(objects.begin[slab])
+    return FreeBreak(slab, source, number, int(lists.values[before]) & WORD_MASK, int(lists.at[before]))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,13 @@ from gdbext.pmm.frames import FrameSet
 from gdbext.pmm.snapshot import Place, sensible_count
 from gdbext.profile.expressions.expression import Expression
 from gdbext.profile.language.owners import PageRecords
-from gdbext.structures.collections import Rows, extent, read
+from gdbext.structures.collections import Extent, extent, read
 from gdbext.structures.unread import NOT_YET, Unread
-from gdbext.units import PhysAddr, VirtAddr, hex_address
+from gdbext.units import FRAME_SHIFT, PhysAddr, VirtAddr, hex_address
+from gdbext.x86.virtual import PagedMemory
 
+MOST_PATCHES = 32
+"""If more frames than these have changed under records, all records are read: that is faster than frame by frame."""
 LARGEST_ORDER = 52
 """No block is larger than physical memory can be; a larger order is treated as this one."""
 
@@ -61,14 +63,19 @@ class Block:
 class PageRecordsSnapshot:
     """All records at one stop, numbered as the frames from physical address ``base``.
 
-    ``rows`` has their contents; the first is at ``place.start``.
+    ``free`` are the frames whose records say that they are free, ``single`` those whose records count one reference,
+    ``order`` that of each frame's block; None when records do not tell. The first record lies at ``place.start``.
+    ``pieces`` is where records that tell all by themselves lie: addresses, physical addresses, bytes.
     """
 
     described: PageRecords[Expression]
     base: PhysAddr
     count: int
     place: Place
-    rows: Rows
+    free: FrameSet | None
+    single: FrameSet | None
+    order: NDArray[Any] | None
+    pieces: tuple[tuple[VirtAddr, PhysAddr, int], ...]
     in_flux: bool
 
     @property
@@ -79,18 +86,6 @@ class PageRecordsSnapshot:
     def frame_address(self, number: int) -> PhysAddr:
         """The physical address of a record's frame."""
         return PhysAddr(self.base + number * self.frame_size)
-
-    @cached_property
-    def free(self) -> FrameSet | None:
-        """The frames whose records say that they are free; None if records do not say."""
-        flags = self.rows.get("free")
-        return None if flags is None else FrameSet(np.packbits(flags != 0, bitorder="little"), self.count)
-
-    @cached_property
-    def single(self) -> FrameSet | None:
-        """The frames whose records count one reference; None if records do not count them."""
-        counts = self.rows.get("references")
-        return None if counts is None else FrameSet(np.packbits(counts == 1, bitorder="little"), self.count)
 
     def numbered_from(self, base: PhysAddr, count: int, frames: FrameSet | None) -> FrameSet | None:
         """Frames, numbered as the records, as ``count`` numbers from ``base``; None if the two do not align."""
@@ -116,7 +111,7 @@ class PageRecordsSnapshot:
         number = (address - self.base) // self.frame_size
         if not 0 <= number < self.count:
             return None
-        at = VirtAddr(int(self.rows.nodes[number]))
+        at = VirtAddr(self.place.start + number * (self.place.size // self.count))
         free = _value(self.described.free, memory, at)
         return PageRecord(
             at=at,
@@ -129,12 +124,12 @@ class PageRecordsSnapshot:
 
     def broken_blocks(self) -> Iterator[Block]:
         """The blocks that are neither free nor in use as a whole."""
-        order = self.rows.get("order")
+        order = self.order
         if order is None:
             return
         used = order > 0
         if self.free is not None:
-            used &= ~self._flags(self.free)
+            used &= ~_flags(self.free)
         yield from self._partly_used(order, used) if self.described.order_in == "all" else self._open(order, used)
 
     def _partly_used(self, order: NDArray[Any], used: NDArray[np.bool_]) -> Iterator[Block]:
@@ -155,7 +150,7 @@ class PageRecordsSnapshot:
         """If the first frame of a block has its order: blocks that hold a free frame, or extend beyond the last."""
         if self.free is None:
             return
-        free_before = np.concatenate([[0], np.cumsum(self._flags(self.free))])
+        free_before = np.concatenate([[0], np.cumsum(_flags(self.free))])
         first = np.flatnonzero(used)
         size = _sizes(order[first])
         end = np.minimum(first + size, self.count)
@@ -163,9 +158,6 @@ class PageRecordsSnapshot:
         for at in np.flatnonzero(taken != size).tolist():
             start = int(first[at])
             yield Block(start, int(size[at]).bit_length() - 1, start, int(taken[at]))
-
-    def _flags(self, frames: FrameSet) -> NDArray[np.bool_]:
-        return np.unpackbits(frames.packed, count=self.count, bitorder="little").view(np.bool_)
 
     def _type_name(self, memory: VirtualMemory, at: VirtAddr) -> str | None:
         value = _value(self.described.type, memory, at)
@@ -187,30 +179,122 @@ def _value(expression: Expression | None, memory: VirtualMemory, at: VirtAddr) -
         return None
 
 
+Columns = dict[str, NDArray[Any]]
+_ASKED: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "free": lambda flags: flags != 0,
+    "references": lambda counts: counts == 1,
+    "order": lambda orders: orders,
+}
+"""What is kept of what records say, by the profile's keys."""
+
+
 def read_page_records(
-    described: PageRecords[Expression], memory: VirtualMemory, ram: RamMap
+    described: PageRecords[Expression],
+    memory: VirtualMemory,
+    ram: RamMap,
+    before: PageRecordsSnapshot | None = None,
+    changed: NDArray[np.uint64] | None = None,
 ) -> PageRecordsSnapshot | Unread:
-    """The records that a profile describes, of a machine with this RAM."""
+    """The records that a profile describes, of a machine with this RAM.
+
+    With records as they were ``before`` only those on frames that have ``changed`` are read, where that suffices.
+    """
     try:
-        return _read(described, memory, ram) or Unread("page records", "records", NOT_YET, absent=True)
+        found = _read(described, memory, ram, before, changed)
+        return found or Unread("page records", "records", NOT_YET, absent=True)
     except (MemoryUnavailable, DescriptionError) as error:
         return Unread("page records", "records", str(error), absent=False)
 
 
-def _read(described: PageRecords[Expression], memory: VirtualMemory, ram: RamMap) -> PageRecordsSnapshot | None:
+def _read(
+    described: PageRecords[Expression],
+    memory: VirtualMemory,
+    ram: RamMap,
+    before: PageRecordsSnapshot | None,
+    changed: NDArray[np.uint64] | None,
+) -> PageRecordsSnapshot | None:
     if described.ready is not None and not described.ready.evaluate(memory):
         return None
     array = extent(described.collection, memory)
     if not array.start and not array.count:
         return None
     sensible_count(array.count, array.text, described.frame_size, ram)
-    asked = {"free": described.free, "references": described.references, "order": described.order}
-    rows = read(replace(described.collection, most=array.count), memory, asked, "records").whole()
+    asked = {name: expression for name in _ASKED if (expression := getattr(described, name)) is not None}
+    pieces = _pieces(asked, array, memory)
+    if (
+        pieces
+        and before is not None
+        and before.pieces == pieces
+        and changed is not None
+        and len(changed) < MOST_PATCHES
+    ):
+        columns = _patched(asked, before, array, memory, changed)
+    else:
+        rows = read(replace(described.collection, most=array.count), memory, asked, "records").whole()
+        columns = {name: _ASKED[name](rows[name]) for name in asked}
     return PageRecordsSnapshot(
         described,
         PhysAddr(described.base.evaluate(memory)),
         array.count,
-        Place(array.start, array.size, "the records of frames"),
-        rows,
+        Place(array.start, array.size, "the records about frames"),
+        _frames(columns.get("free")),
+        _frames(columns.get("references")),
+        columns.get("order"),
+        pieces,
         bool(described.lock and described.lock.evaluate(memory)),
     )
+
+
+def _frames(flags: NDArray[Any] | None) -> FrameSet | None:
+    return None if flags is None else FrameSet(np.packbits(flags, bitorder="little"), len(flags))
+
+
+def _flags(frames: FrameSet) -> NDArray[np.bool_]:
+    return np.unpackbits(frames.packed, count=frames.count, bitorder="little").view(np.bool_)
+
+
+def _pieces(
+    asked: Mapping[str, Expression], array: Extent, memory: VirtualMemory
+) -> tuple[tuple[VirtAddr, PhysAddr, int], ...]:
+    """Where the records lie; nothing if what they say depends on anything else, or not all of them can be read."""
+    if not isinstance(memory, PagedMemory) or not all(expression.flat for expression in asked.values()):
+        return ()
+    pieces = tuple(memory.pieces(array.start, array.size))
+    return pieces if sum(size for _, _, size in pieces) == array.size else ()
+
+
+def _patched(
+    asked: Mapping[str, Expression],
+    before: PageRecordsSnapshot,
+    array: Extent,
+    memory: VirtualMemory,
+    changed: NDArray[np.uint64],
+) -> Columns:
+    """The columns as they were before, but for records that lie on changed frames, wholly or in part."""
+    assert isinstance(memory, PagedMemory)
+    sets = {"free": before.free, "references": before.single}
+    columns: Columns = {name: _flags(frames) for name, frames in sets.items() if frames is not None}
+    if before.order is not None:
+        columns["order"] = before.order.copy()
+    for virtual, physical, size in before.pieces:
+        frames = np.arange(physical >> FRAME_SHIFT, (physical + size - 1 >> FRAME_SHIFT) + 1, dtype=np.uint64)
+        memory.physical.seen(frames)  # whoever keeps account: the columns still rest on all of them
+        for frame in frames[np.isin(frames, changed)].tolist():
+            start = max(frame << FRAME_SHIFT, physical) - physical + virtual - array.start
+            end = min((frame + 1) << FRAME_SHIFT, physical + size) - physical + virtual - array.start
+            some = slice(start // array.stride, -(-end // array.stride))
+            for name, column in _columns(asked, array, some, memory).items():
+                columns[name][some] = column
+    return columns
+
+
+def _columns(asked: Mapping[str, Expression], array: Extent, some: slice, memory: VirtualMemory) -> Columns:
+    """What is kept of what some records say, which tell all by themselves."""
+    start, end = (array.start + number * array.stride for number in (some.start, some.stop))
+    data = np.frombuffer(memory.read(VirtAddr(start), end - start), dtype=np.uint8)
+    nodes = np.arange(start, end, array.stride, dtype=np.uint64)
+    found = {}
+    for name, expression in asked.items():
+        assert expression.flat is not None
+        found[name] = _ASKED[name](expression.flat.evaluate_array(data, range(0, len(data), array.stride), nodes))
+    return found

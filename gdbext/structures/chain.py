@@ -12,7 +12,6 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable, Stopped
@@ -112,18 +111,12 @@ class NodeShape:
 
 
 @dataclass(frozen=True)
-class Chain:
-    """The nodes of one list, in its order.
-
-    ``nodes`` are their virtual addresses, ``physical`` their physical ones, ``data`` their bytes, a row of
-    ``shape.span`` for each.
-    """
+class Nodes:
+    """Nodes of lists: their virtual addresses, and their bytes, a row of ``shape.span`` for each."""
 
     shape: NodeShape
     nodes: NDArray[np.uint64]
-    physical: NDArray[np.uint64]
     data: NDArray[np.uint8]
-    broken: Break | None
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -146,6 +139,14 @@ class Chain:
         flat, (first, end) = expression.settled(memory).flat, self.shape.span
         enough = flat is not None and (not flat.reads or (first <= flat.span[0] and flat.span[1] <= end))
         return flat if enough else None
+
+
+@dataclass(frozen=True)
+class Chain(Nodes):
+    """The nodes of one list, in its order; ``physical`` are their physical addresses."""
+
+    physical: NDArray[np.uint64]
+    broken: Break | None
 
     def cut(self, count: int, stop: Stop, why: str) -> Chain:
         """The first ``count`` nodes: the link to the next one is broken."""
@@ -187,17 +188,34 @@ def follow(
     ((_, broken),) = _followed(walk, [ends], known, circular=circular)
     nodes = np.array(walk.nodes, dtype=np.uint64)
     physical, data = walk.gathered(nodes)
-    return Chain(shape, nodes, physical, data, broken)
+    return Chain(shape, nodes, data, physical, broken)
 
 
 @dataclass(frozen=True)
-class Chains:
-    """The nodes of many lists, one list after the other: how many each has, and where it is broken."""
+class Chains(Nodes):
+    """The nodes of many lists, one list after the other: how many each has, and where it breaks off."""
 
-    nodes: NDArray[np.uint64]
-    data: NDArray[np.uint8]
     lengths: NDArray[np.int64]
     broken: tuple[Break | None, ...]
+
+    def cut(self, at: int, stop: Stop, why: str) -> Chains:
+        """The same as far as node number ``at``: the link to it is broken, and there are no further lists."""
+        last = int(np.searchsorted(np.cumsum(self.lengths), at, side="right"))
+        left = at - int(self.lengths[:last].sum())
+        source = VirtAddr(int(self.nodes[at - 1])) if left else None
+        broken = Break(stop, source, VirtAddr(int(self.nodes[at])), why)
+        lengths = np.append(self.lengths[:last], left)
+        return Chains(self.shape, self.nodes[:at], self.data[:at], lengths, (*self.broken[:last], broken))
+
+    def joined(self, other: Chains) -> Chains:
+        """These lists, and others of the same shape behind them."""
+        return Chains(
+            self.shape,
+            np.concatenate([self.nodes, other.nodes]),
+            np.concatenate([self.data, other.data]),
+            np.concatenate([self.lengths, other.lengths]),
+            self.broken + other.broken,
+        )
 
 
 def follow_each(
@@ -208,7 +226,7 @@ def follow_each(
     lists = _followed(walk, ends, known, circular=circular)
     nodes = np.array(walk.nodes, dtype=np.uint64)
     lengths = np.array([length for length, _ in lists], dtype=np.int64)
-    return Chains(nodes, walk.gathered(nodes)[1], lengths, tuple(broken for _, broken in lists))
+    return Chains(shape, nodes, walk.gathered(nodes)[1], lengths, tuple(broken for _, broken in lists))
 
 
 def _followed(walk: _Walk, ends: Sequence[Ends], known: set[int], *, circular: bool) -> list[tuple[int, Break | None]]:
@@ -354,27 +372,14 @@ class _Walk:
         """The physical addresses of all nodes, and a row of bytes for each."""
         physical = np.empty(len(nodes), dtype=np.uint64)
         rows = np.empty((len(nodes), self._end - self._first), dtype=np.uint8)
-        order = np.argsort(nodes)
-        ordered, at = nodes[order], 0
-        while at < len(nodes):
-            here = self.memory.linear(VirtAddr(int(ordered[at])))
-            until = int(np.searchsorted(ordered, np.uint64(here.end - 1), side="right"))
-            mine, at = order[at:until], until
+        starts = nodes + np.uint64(self._first & WORD_MASK)
+        for here, mine in self.memory.stretches(nodes):
             physical[mine] = nodes[mine] - np.uint64(here.shift & WORD_MASK)
-            self._copy(here, mine, (nodes[mine] - np.uint64(here.start)).astype(np.int64), rows)
+            here.copy(starts, mine, rows)
         for index, data in self._fetched.items():
             rows[index] = np.frombuffer(data, dtype=np.uint8)
         self.memory.seen(physical, self.shape.span)
         return physical, rows
-
-    def _copy(self, here: Linear, which: NDArray[np.int64], places: NDArray[np.int64], rows: NDArray[np.uint8]) -> None:
-        """Copy the rows of nodes that are completely in a stretch of memory, at the offsets ``places`` in it."""
-        width = self._end - self._first
-        if here.buffer is None or len(here.buffer) < width:
-            return
-        whole = (places + self._first >= 0) & (places + self._end <= len(here.buffer))
-        windows = sliding_window_view(np.frombuffer(here.buffer, dtype=np.uint8), width)
-        rows[which[whole]] = windows[places[whole] + self._first]
 
 
 def without_strangers(chain: Chain, magic: Magic[Expression], memory: VirtualMemory) -> tuple[Chain, NDArray[np.bool_]]:

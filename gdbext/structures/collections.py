@@ -200,8 +200,8 @@ class _Reader:
         """The innermost elements that count, of the collections in the elements ``above``."""
         context = _Context(self, one_element(self._memory) if above is None else above.elements, above is None)
         found = self._found(bound, context)
-        outer = context.elements.nodes if above is None else above.around
-        elements = Elements(found.nodes, found.data, found.first, outer[found.outer], self._memory)
+        around = _spread(0, len(found.nodes), U64) if above is None else above.around[found.outer]
+        elements = Elements(found.nodes, found.data, found.first, around, self._memory)
         which = found.outer
         if bound.when is not None:
             values, known = elements.values(bound.when)
@@ -285,6 +285,11 @@ class _Context:
 def _terminators(bound: Collection[Expression], context: _Context) -> NDArray[Any]:
     assert bound.terminator is not None  # it has a default
     return context.told(bound.terminator)[0]
+
+
+def _spread(value: int, count: int, dtype: type[np.integer[Any]]) -> NDArray[Any]:
+    """An array that has one value everywhere, and takes no memory."""
+    return np.broadcast_to(dtype(value), count)
 
 
 def _inside(bound: Collection[Expression]) -> int:
@@ -402,8 +407,8 @@ class _Pieces:
         stride = self._stride
         if len(self._found) == 1:
             ((number, start, data),) = self._found
-            nodes = U64(start) + np.arange(len(data), dtype=U64) * U64(stride)
-            return _Found(nodes, data, 0, np.full(len(data), number))
+            nodes = np.arange(start, start + len(data) * stride, stride, dtype=U64)
+            return _Found(nodes, data, 0, _spread(number, len(data), np.int64))
         lengths = np.array([len(data) for _, _, data in self._found], dtype=np.int64)
         starts = np.array([start for _, start, _ in self._found], dtype=U64)
         index = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)

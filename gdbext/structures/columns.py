@@ -74,7 +74,8 @@ class Elements:
         if flat is not None and (not flat.reads or (self.first <= flat.span[0] and flat.span[1] <= end)):
             try:
                 found = values_in(settled, self.nodes, self.data, self.first, self.memory)
-                return found, np.ones(len(self), dtype=np.bool_)
+                # Side by side, so that the bytes of whole elements are not kept for the sake of a column.
+                return np.ascontiguousarray(found), np.ones(len(self), dtype=np.bool_)
             except EvaluationError:
                 pass  # in some of the elements
         assert settled.operation is not None  # the binder guarantees it

@@ -27,6 +27,12 @@ class CounterStat:
 
 
 def read_counter(meaning: str, counter: Expression, memory: VirtualMemory, node: VirtAddr | None = None) -> Counter:
-    """The counter's value now; ``node`` is the address of the structure that it is in, if it is in one."""
-    address = counter.address(memory, node) if counter.is_lvalue else None
-    return Counter(meaning, counter.evaluate(memory, node), address, counter.text)
+    """The counter's value now; ``node`` is the address of the structure that it is in, if it is about one."""
+    return counter_of(meaning, counter, counter.evaluate(memory, node), memory, node)
+
+
+def counter_of(
+    meaning: str, counter: Expression, value: int, memory: VirtualMemory, node: VirtAddr | None = None
+) -> Counter:
+    """The same of a value that has been read already."""
+    return Counter(meaning, value, counter.address(memory, node) if counter.is_lvalue else None, counter.text)

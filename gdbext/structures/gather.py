@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from gdbext.errors import MemoryUnavailable
 from gdbext.machine.memory import VirtualMemory
 from gdbext.profile.expressions.expression import Expression
 from gdbext.structures.chain import values_in
-from gdbext.units import FRAME_SIZE, WORD_MASK, VirtAddr
-from gdbext.x86.virtual import Linear, PagedMemory
+from gdbext.units import WORD_MASK, VirtAddr
+from gdbext.x86.virtual import PagedMemory
 
 
 def span_of(expressions: tuple[Expression, ...]) -> tuple[int, int]:
@@ -34,39 +33,13 @@ def gathered(
         for index, start in enumerate(starts.tolist()):
             seen[index] = _read(memory.read, start, rows, index)
         return rows, seen
-    in_order = bool((starts[1:] >= starts[:-1]).all())
-    order = np.arange(len(starts)) if in_order else np.argsort(starts)
-    ordered, at = starts if in_order else starts[order], 0
-    while at < len(starts):
-        start = int(ordered[at])
-        try:
-            here = memory.linear(VirtAddr(start))
-        except MemoryUnavailable:  # then no node that begins on that page can be read
-            page = start | (FRAME_SIZE - 1)
-            at = int(np.searchsorted(ordered, np.uint64(page), side="right"))
-            continue
-        until = int(np.searchsorted(ordered, np.uint64(here.end - 1), side="right"))
-        mine, at = order[at:until], until
-        whole = _copy(here, mine, starts[mine], rows)
+    for here, mine in memory.stretches(starts):
+        whole = here.copy(starts, mine, rows)
         memory.seen(starts[mine[whole]] - np.uint64(here.shift & WORD_MASK), (0, rows.shape[1]))
         seen[mine[whole]] = True
         for index in mine[~whole].tolist():
             seen[index] = _read(memory.read_near, int(starts[index]), rows, index)
     return rows, seen
-
-
-def _copy(
-    here: Linear, which: NDArray[np.int64], starts: NDArray[np.uint64], rows: NDArray[np.uint8]
-) -> NDArray[np.bool_]:
-    """Copy the rows that are completely in a stretch of viewable memory, by their starts; which these are."""
-    width = rows.shape[1]
-    if here.buffer is None or len(here.buffer) < width:
-        return np.zeros(len(which), dtype=np.bool_)
-    places = (starts - np.uint64(here.start)).astype(np.int64)
-    whole: NDArray[np.bool_] = places + width <= len(here.buffer)
-    windows = sliding_window_view(np.frombuffer(here.buffer, dtype=np.uint8), width)
-    rows[which[whole]] = windows[places[whole]]
-    return whole
 
 
 def _read(read: Callable[[VirtAddr, int], bytes], address: int, rows: NDArray[np.uint8], index: int) -> bool:

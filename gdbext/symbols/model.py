@@ -9,7 +9,6 @@ from enum import Enum
 from functools import cached_property
 from typing import Protocol
 
-from gdbext.errors import SymbolMissing
 from gdbext.units import VirtAddr
 
 
@@ -150,14 +149,6 @@ class Symbols(Protocol):
 
     def name_at(self, address: VirtAddr) -> tuple[str, int] | None:
         """The function or variable that holds this address, and the offset in bytes into it."""
-
-
-def symbol_named(symbols: Symbols, name: str) -> Symbol:
-    """The symbol of this name; SymbolMissing, with the names nearest to it, when there is none."""
-    symbol = symbols.find_symbol(name)
-    if symbol is None:
-        raise SymbolMissing(name, symbols.nearest(name))
-    return symbol
 
 
 def nearest_names(name: str, candidates: Iterable[str]) -> tuple[str, ...]:

@@ -32,6 +32,14 @@ class Runs:
         """Last virtual address of each run (inclusive, so that the topmost address has one)."""
         return self.start + self.size - U64(1)
 
+    def around(self, address: int) -> tuple[int, int, int] | None:
+        """The run that an address is in: its first address, its end, how far these are above the physical ones."""
+        at = int(np.searchsorted(self.start, U64(address), side="right")) - 1
+        if at < 0:
+            return None
+        start, size, physical = int(self.start[at]), int(self.size[at]), int(self.physical[at])
+        return (start, start + size, start - physical) if address < start + size else None
+
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Runs:
         """The chosen runs."""
         return Runs(self.start[chosen], self.size[chosen], self.physical[chosen], self.attributes[chosen])

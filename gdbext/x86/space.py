@@ -26,6 +26,9 @@ from gdbext.x86.modes import Level, PagingMode, paging_mode
 from gdbext.x86.runs import Runs, joined, merged
 from gdbext.x86.walk import bit_list
 
+Window = tuple[VirtAddr, VirtAddr]
+"""The first and the last virtual address of interest."""
+
 INSTANCES_PER_TABLE = 2
 INSTANCES_FREE = 4096
 """Instances are folded when there are more than ``INSTANCES_PER_TABLE`` per table plus ``INSTANCES_FREE``."""
@@ -154,12 +157,12 @@ def enumerate_space(
     memory: PhysicalMemory,
     cpu: CpuState,
     root: PhysAddr | None = None,
-    window: tuple[VirtAddr, VirtAddr] | None = None,
+    window: Window | None = None,
 ) -> AddressSpace:
     """Everything that ``root`` (default: CR3) maps, or that part of it which meets ``window``.
 
-    ``window`` is the first and the last virtual address of interest. Runs are cut at page borders, not at
-    the window's. Raises UsageError when paging is off: there is nothing to enumerate.
+    Runs are cut at page borders, not at the window's. Raises UsageError when paging is off: there is nothing to
+    enumerate.
     """
     mode = paging_mode(cpu)
     if mode is None:
@@ -172,7 +175,7 @@ def enumerate_space(
 class _Enumeration:
     """One pass over the tables of a root, from the top level down."""
 
-    def __init__(self, memory: PhysicalMemory, mode: PagingMode, window: tuple[VirtAddr, VirtAddr] | None) -> None:
+    def __init__(self, memory: PhysicalMemory, mode: PagingMode, window: Window | None) -> None:
         self.memory = memory
         self.mode = mode
         self.window = window
@@ -223,6 +226,8 @@ class _Enumeration:
 
     def _fold(self, instances: _Instances, level: Level) -> _Instances:
         """Keep one of each group of equal instances when there are too many to follow them all."""
+        if len(instances) <= INSTANCES_FREE:
+            return instances
         keys = instances.table << U64(3) | instances.inherited.astype(U64)
         _, first, group = np.unique(keys, return_index=True, return_inverse=True)
         if len(instances) <= INSTANCES_FREE + INSTANCES_PER_TABLE * len(first):

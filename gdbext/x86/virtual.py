@@ -1,6 +1,6 @@
 """Memory as one address space sees it: reads that go through the page tables, never through gdb's own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,13 +11,16 @@ from gdbext.machine.cpu import CpuState
 from gdbext.machine.memory import PhysicalMemory
 from gdbext.units import FRAME_SHIFT, FRAME_SIZE, WORD_MASK, PhysAddr, VirtAddr
 from gdbext.x86.runs import Runs, joined, merged
-from gdbext.x86.space import AddressSpace, enumerate_space
+from gdbext.x86.space import AddressSpace, Window, enumerate_space
 from gdbext.x86.walk import translated, walk
 
 FEW = 4
 """So many pages that a walk jumps to are translated one by one. For more, all that is mapped is enumerated once."""
 BULK = 16 * FRAME_SIZE
 """From this size on a read enumerates the tables of its range at once instead of walking page by page."""
+
+WINDOW = 32 << 20
+"""The tables of so many bytes, aligned, are enumerated together: the ranges of many reads lie in one such window."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,18 @@ class Linear:
     shift: int
     buffer: memoryview | None
 
+    def copy(self, starts: NDArray[np.uint64], which: NDArray[np.int64], rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Fill those of the rows with what lies at their ``starts``; whether each lies whole in the buffer, and was."""
+        width = rows.shape[1]
+        if self.buffer is None or len(self.buffer) < width:
+            return np.zeros(len(which), dtype=np.bool_)
+        last = len(self.buffer) - width
+        places = (starts[which] - np.uint64(self.start)).astype(np.int64)
+        whole: NDArray[np.bool_] = (places >= 0) & (places <= last)
+        windows = np.ndarray((last + 1, width), np.uint8, buffer=self.buffer, strides=(1, 1))  # one from every byte on
+        rows[which[whole]] = windows[places[whole]]
+        return whole
+
 
 @dataclass
 class Translations:
@@ -44,15 +59,20 @@ class Translations:
 
     pages: dict[int, PhysAddr] = field(default_factory=dict)
     linear: dict[int, Linear] = field(default_factory=dict)
-    near: dict[int, Linear] = field(default_factory=dict)
+    near: list[Linear] = field(default_factory=list)
     runs: Runs | None = None
     folded: bool = False
+
+
+def window_of(first: VirtAddr, last: VirtAddr) -> Window:
+    """The window that two addresses are in, and all between them."""
+    return VirtAddr(first & -WINDOW), VirtAddr(last | (WINDOW - 1))
 
 
 class PagedMemory:
     """A `VirtualMemory` over one root. Valid as long as the guest does not run: translations are kept.
 
-    ``whole`` enumerates everything that the root maps, where somebody does that already.
+    ``space`` enumerates what the root maps, all of it or in a window, where somebody does that already.
     """
 
     def __init__(
@@ -60,12 +80,12 @@ class PagedMemory:
         memory: PhysicalMemory,
         cpu: CpuState,
         root: PhysAddr | None = None,
-        whole: Callable[[], AddressSpace] | None = None,
+        space: Callable[[Window | None], AddressSpace] | None = None,
     ) -> None:
         self.physical = memory
         self.cpu = cpu
         self.root = root
-        self._whole = whole or (lambda: enumerate_space(memory, cpu, root))
+        self._space = space or (lambda window: enumerate_space(memory, cpu, root, window))
         self._own = Translations()
 
     @property
@@ -137,6 +157,8 @@ class PagedMemory:
 
     def seen(self, physical: NDArray[np.uint64], span: tuple[int, int]) -> None:
         """Report that the bytes of ``span`` from each of these physical addresses were read in a view."""
+        if not len(physical):
+            return
         inside = [*range(*span, FRAME_SIZE), span[1] - 1]  # an address in each frame
         places = [physical + np.uint64(offset & WORD_MASK) for offset in inside]
         self.physical.seen(np.unique(np.concatenate(places) >> np.uint64(FRAME_SHIFT)))
@@ -168,7 +190,7 @@ class PagedMemory:
         if kept.runs is not None:
             return
         if self.cpu.paging:
-            space = self._whole()
+            space = self._space(None)
             kept.runs, kept.folded = space.contiguous, bool(space.aliases)
         else:
             ranges = self.physical.ram.ranges
@@ -180,8 +202,7 @@ class PagedMemory:
         """The runs that have a part between two addresses."""
         runs = self._kept.runs
         if runs is None or self._kept.folded:
-            window = (address, VirtAddr(end - 1))
-            return enumerate_space(self.physical, self.cpu, self.root, window).contiguous
+            runs = self._space(window_of(address, VirtAddr(end - 1))).contiguous
         low = int(np.searchsorted(runs.end, np.uint64(address)))
         return runs.take(np.arange(low, int(np.searchsorted(runs.start, np.uint64(end - 1), side="right"))))
 
@@ -198,24 +219,40 @@ class PagedMemory:
 
         For walks that jump about: reading from the result costs no translation. NotMapped where there is no RAM.
         """
-        kept, page = self._kept, address - address % FRAME_SIZE
-        if kept.runs is None and self.cpu.paging and (page in kept.near or len(kept.near) < FEW):
-            if page not in kept.near:
-                kept.near[page] = self._linear_page(address)
-            return kept.near[page]
+        kept = self._kept
+        if kept.runs is None and self.cpu.paging:
+            near = next((here for here in kept.near if here.start <= address < here.end), None)
+            if near is None and len(kept.near) < FEW:
+                near = self._linear_near(address)
+                kept.near.append(near)
+            if near is not None:
+                return near
         at = int(np.searchsorted(self._runs.start, np.uint64(address), side="right")) - 1
         known = kept.linear.get(at)
         if known is None or not known.start <= address < known.end:
-            known = kept.linear[at] = self._linear_around(address, at)
+            run = self._runs.around(address)
+            known = kept.linear[at] = self._linear_page(address) if run is None else self._linear_within(address, *run)
         return known
 
-    def _linear_around(self, address: VirtAddr, at: int) -> Linear:
-        """The same; run number ``at`` is the last that begins at or below the address."""
-        runs = self._runs
-        if at < 0 or address > int(runs.end[at]):
-            return self._linear_page(address)
-        start, end = int(runs.start[at]), int(runs.end[at]) + 1
-        return self._linear_within(address, start, end, start - int(runs.physical[at]))
+    def stretches(self, addresses: NDArray[np.uint64]) -> Iterator[tuple[Linear, NDArray[np.int64]]]:
+        """The memory around many addresses, each stretch with the indexes of those in it; without what is no RAM."""
+        in_order = bool((addresses[1:] >= addresses[:-1]).all())
+        order = np.arange(len(addresses)) if in_order else np.argsort(addresses)
+        ordered, at = addresses if in_order else addresses[order], 0
+        while at < len(addresses):
+            start = int(ordered[at])
+            try:
+                here = self.linear(VirtAddr(start))
+            except MemoryUnavailable:  # then nothing on that page can be read
+                at = int(np.searchsorted(ordered, np.uint64(start | (FRAME_SIZE - 1)), side="right"))
+                continue
+            until = int(np.searchsorted(ordered, np.uint64(here.end - 1), side="right"))
+            yield here, order[at:until]
+            at = until
+
+    def _linear_near(self, address: VirtAddr) -> Linear:
+        """The memory around an address, as far as it is known without enumerating everything."""
+        return self._linear_page(address)
 
     def _linear_page(self, address: VirtAddr) -> Linear:
         """The page that an address is in."""

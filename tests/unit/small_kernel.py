@@ -30,12 +30,14 @@ HEAP_FRAMES = (0x207, 0x203, 0x205, 0x200, 0x202, 0x206, 0x201, 0x204)
 """The frames behind the heap's pages, in order of the pages."""
 BUFFER, HELD, FREE = (0x220, 0x221), (0x230, 0x231), (0x303, 0x301, 0x306)
 ROOT, OTHER_ROOT = 0x1000, 0xB000
+RECORD = 12
+"""Bytes of a record about a frame; there are 1024 of them, on three pages."""
 P, W, PS, NX = 1, 2, 0x80, 1 << 63
 
 USED = {*range(0x10), *range(IMAGE_AT, IMAGE_AT + IMAGE_FRAMES), *HEAP_FRAMES, *BUFFER, *HELD}
 USED |= {*range(0x300, 0x400)} - {*FREE}  # the free ones of these are on the stack too
 BITS = [sum(1 << bit for bit in range(64) if word * 64 + bit in USED) for word in range(SIZE >> 18)]
-RECORDS = ", ".join(f"[{frame}] = {{ 1, 0, 1, 0 }}" for frame in sorted(USED))
+RECORDS = ", ".join(f"[{frame}] = {{ .use = 1, .references = 1 }}" for frame in sorted(USED))
 
 SOURCE = f"""
 #include <stdint.h>
@@ -50,7 +52,7 @@ struct page {{ struct page *next; uint64_t mark; }};
     __attribute__((section(".free." #address), used)) struct page page_##address = {{ (void *)next, 0x45455246 }};
 struct zone {{ struct page *top; uint64_t count, start, end; }};
 OWN struct zone stack = {{ (void *){DIRECT + FREE[0] * 4096:#x}, {len(FREE)}, 0x300000, 0x400000 }};
-struct record {{ uint8_t use, order; uint8_t references, rest; }};
+struct record {{ uint8_t use, owner[9], order, references; }};  /* some lie on two pages */
 OWN struct record records[1024] = {{ {RECORDS} }};
 struct buffer {{ struct buffer *next; uint64_t physical, size, align; }};
 OWN struct buffer buffer = {{ 0, {BUFFER[0] << 12:#x}, 8192, 4096 }};
@@ -207,6 +209,11 @@ class SmallKernel(Guest):
         """A 64-bit word in a variable."""
         self.entry(self.place_of(name) + offset, 0, value)
 
+    def put_record(self, number, *, use, order=0, references=1):
+        """What is recorded about a frame."""
+        at = self.place_of("records") + RECORD * number
+        self.bytes[at], self.bytes[at + 10], self.bytes[at + 11] = use, order, references
+
     def place_of(self, name):
         """The physical address of a variable."""
         return int(self.symbols.find_symbol(name).address or 0) - IMAGE
@@ -224,7 +231,7 @@ DAMAGES = {
     "a link that was overwritten": lambda kernel: kernel.entry(FREE[1] << 12, 0, 0x4141_4141),
     "a list of another length": lambda kernel: kernel.put("stack", 8, 9),
     "a zone that ends too early": lambda kernel: kernel.put("stack", 24, 0x304000),
-    "records of another mind": lambda kernel: kernel.put("records", 4 * 0x240, 0x0001_0401),
+    "records of another mind": lambda kernel: kernel.put_record(0x240, use=1, order=4),
     "a buffer out of line": lambda kernel: kernel.put("buffer", 8, (BUFFER[0] << 12) + 8),
     "a frame kept twice": lambda kernel: kernel.put("held", 8, HELD[0]),
     "a boot map of nonsense": lambda kernel: kernel.put("ranges", 8, 0x10_0000),

@@ -15,7 +15,6 @@ from gdbext.pmm.page_records import PageRecordsSnapshot
 from gdbext.pmm.snapshot import Place, PmmSnapshot
 from gdbext.report.physical import STATES
 from gdbext.report.text import Style, shows_unicode
-from gdbext.structures.collections import Rows
 from gdbext.units import PhysAddr, VirtAddr
 
 RAM = RamMap([RamRange(PhysAddr(0), PhysAddr(0x8000)), RamRange(PhysAddr(0xA000), PhysAddr(0x10000))])
@@ -123,11 +122,10 @@ def test_character_sets() -> None:
 
 def records(base: int, free: list[int] | None) -> PageRecordsSnapshot:
     """Records of frames from ``base`` on, each free or not; None: they do not tell."""
-    count = len(free or [])
-    nodes, columns = np.arange(count, dtype=np.uint64), {} if free is None else {"free": np.array(free)}
-    rows = Rows("records", nodes, np.zeros(count, dtype=np.int64), None, columns, {}, {}, ())
-    described = cast(Any, SimpleNamespace(frame_size=4096))
-    return PageRecordsSnapshot(described, PhysAddr(base), count, Place(VirtAddr(0), 0, ""), rows, in_flux=False)
+    count, described = len(free or []), cast(Any, SimpleNamespace(frame_size=4096))
+    known = None if free is None else FrameSet.of_numbers(np.flatnonzero(free).astype(np.uint64), count)
+    place = Place(VirtAddr(0), 0, "")
+    return PageRecordsSnapshot(described, PhysAddr(base), count, place, known, None, None, (), in_flux=False)
 
 
 def test_a_frame_that_is_free_and_in_use_by_its_record() -> None:

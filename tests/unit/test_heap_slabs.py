@@ -5,7 +5,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gdbext.heap.slab import slabs_of as slabs_of_heap
 from gdbext.heap.snapshot import HeapSnapshot
+from gdbext.structures.chain import Stop
 
 from ..budget import examples
 from .heap_guest import COUNTERS, Kernel, compiled
@@ -255,6 +257,45 @@ def test_a_list_of_slabs_in_a_circle(kernel):
     kernel.fields(kernel.header(4) + 8, kernel.header(0))
     assert ("HEAP66", kernel.header(4)) in kernel.found()
     assert len(kernel.read().chunks) == CAPACITY * len(SOME)
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["one", "both"])
+def test_a_list_that_leads_through_strangers_into_another(symbols, both):
+    """What names no cache is no slab, and what it leads to is still on the list that it is on."""
+    kernel = Slabs(symbols, "numbers", [(0, [3]), (0, [1, 2]), (1, [4]), (1, [5, 6]), (1, list(range(CAPACITY)))])
+    strangers = 0x60000, 0x61000
+    kernel.fields(strangers[0], 0xDEAD, strangers[1], 0)
+    kernel.fields(strangers[1], 0xBEEF, kernel.header(2), 0)
+    for last in (1, 3) if both else (1,):
+        kernel.fields(kernel.header(last) + 8, strangers[0])
+    slabs = slabs_of_heap(kernel.read())
+    lists = {(one.cache, one.holds): one for one in slabs.lists}
+    headers = {place: slabs.header[one.members].tolist() for place, one in lists.items() if len(one.members)}
+    assert headers == {
+        (0, "partial"): [kernel.header(0), kernel.header(1)],
+        (1, "partial"): [kernel.header(2), kernel.header(3)],
+        (1, "empty"): [kernel.header(4)],
+    }
+    assert slabs.cache.tolist() == [0, 0, 1, 1, 1]
+    astray = {
+        place: (one.broken.stop, one.broken.source, one.broken.target) for place, one in lists.items() if one.broken
+    }
+    expected = {(0, "partial"): (Stop.ASTRAY, kernel.header(1), strangers[0])}
+    if both:
+        expected[1, "partial"] = (Stop.ASTRAY, kernel.header(3), strangers[0])
+    assert astray == expected
+
+
+def test_a_list_whose_last_slab_names_no_cache(symbols):
+    """With what follows that cannot be read, it is no slab; with nothing that follows it is one that was written to."""
+    kernel = Slabs(symbols, "numbers", [(0, [3]), (0, [1, 2])])
+    kernel.put("page_count", 0)
+    kernel.fields(kernel.header(1), 0xDEAD)
+    assert len(slabs_of_heap(kernel.read()).header) == 2
+    kernel.fields(kernel.header(1) + 8, 0x7000_0000)
+    slabs = slabs_of_heap(kernel.read())
+    assert slabs.header.tolist() == [kernel.header(0)]
+    assert [one.broken.stop for one in slabs.lists if one.broken] == [Stop.ASTRAY]
 
 
 def test_a_link_out_of_memory(kernel):

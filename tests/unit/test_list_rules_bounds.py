@@ -38,7 +38,7 @@ def free_list(*runs, name="some", broken=None, **more):
     """A list of runs, each its first physical address and its frames; a lone address is of one frame."""
     pairs = [run if isinstance(run, tuple) else (run, 1) for run in runs]
     start, frames = words([first for first, _ in pairs]), longs([count for _, count in pairs])
-    chain = Chain(NodeShape.__new__(NodeShape), start + words(HIGH), start, np.empty((len(runs), 0), np.uint8), broken)
+    chain = Chain(NodeShape.__new__(NodeShape), start + words(HIGH), np.empty((len(runs), 0), np.uint8), start, broken)
     facts = {
         "name": name, "link_at": VirtAddr(LINK), "broken_at": None, "chain": chain,
         "members": Members(start, frames, np.arange(len(runs)), np.full(len(runs), -1)), "frames": frames,

@@ -7,11 +7,23 @@ import pytest
 
 from gdbext.checks.catalogue import RULE_IDS
 from gdbext.checks.finding import Rule
-from gdbext.domains.memo import Memo
+from gdbext.domains.memo import Memo, alike
 from gdbext.domains.parts import part
 from gdbext.errors import MemoryUnavailable
+from gdbext.structures.unread import Unread
 from gdbext.units import PhysAddr, VirtAddr, Word64
-from tests.unit.small_kernel import DAMAGES, FREE, HEAP_FRAMES, IMAGE, IMAGE_AT, OTHER_ROOT, ROOT
+from tests.unit.small_kernel import (
+    DAMAGES,
+    FREE,
+    HEAP_FRAMES,
+    IMAGE,
+    IMAGE_AT,
+    OTHER_ROOT,
+    PROFILE,
+    RECORD,
+    ROOT,
+    USED,
+)
 from tests.unit.test_rules_alone import compiled, look, small  # noqa: F401 - fixtures
 
 TABLES = range(1, 0xC)
@@ -74,6 +86,106 @@ def test_what_turns_out_as_it_was_leaves_those_alone_that_rest_on_it(small):  # 
     assert not {rule for rule in again if rule.startswith("PT")} - {"PT25"}
     assert "PMM02" not in again
     assert "Stop.space" in {key[0] for key in memo.reread}
+
+
+def test_a_flag_in_an_entry_has_nothing_read_again_but_the_tables(small):  # noqa: F811
+    memo = Memo()
+    for rule in ("HEAP60", "PMM06"):
+        ask(small, memo, rule)
+    for table in (0x9000, 0x6000, 0x3000, ROOT):
+        for entry in range(512):
+            small.bytes[table + 8 * entry] |= 0x20 * (small.bytes[table + 8 * entry] & 1)
+        for rule in ("HEAP60", "PMM06"):
+            assert ask(small, memo, rule) == fresh(small, rule)
+            assert {key[0] for key in memo.reread} <= {"Stop.space", "Stop.window"}
+
+
+def test_pages_in_more_windows_than_are_kept(small, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("gdbext.domains.memo.MOST_WINDOWS", 1)
+    memo = Memo()
+    for rule in RULE_IDS:
+        assert ask(small, memo, rule) == fresh(small, rule)
+    small.entry(0x9000, 3, 0)
+    for rule in RULE_IDS:
+        assert ask(small, memo, rule) == fresh(small, rule)
+
+
+RECORDS_ON_A_PAGE = 4096 // RECORD
+EDGES = (0, 1, RECORDS_ON_A_PAGE, RECORDS_ON_A_PAGE + 1, 600, 2 * 4096 // RECORD, 2 * 4096 // RECORD + 1, 1022, 1023)
+"""Numbers of records: the first and last, and on each page the first and last, two of which lie on two pages."""
+
+
+def records(kernel, memo=None):
+    """What is recorded about frames, as remembered or read anew."""
+    return kernel.session(parts=memo).physical.page_records
+
+
+@pytest.mark.parametrize(
+    "numbers", [*((number,) for number in EDGES), (0, 1, 600, 1022, 1023), range(300, 400)], ids=str
+)
+def test_records_on_pages_that_change_are_as_if_all_were_read(small, numbers):  # noqa: F811
+    memo, content = Memo(), small.bytes.copy()
+    healthy = records(small, memo)
+    for said in (
+        {"use": 7, "order": 3},
+        {"use": 0, "references": 1},
+        {"use": 0, "references": 0},
+        {"use": 9},
+        {"use": 0},
+    ):
+        for number in numbers:
+            small.put_record(number, **said)
+        found = records(small, memo)
+        assert ("Physical.page_records",) in memo.reread
+        assert alike(found, records(small))
+        assert all((number in found.free) == (said["use"] == 0) for number in numbers)
+        assert all((number in found.single) == (said.get("references", 1) == 1) for number in numbers)
+        assert all(found.order[number] == said.get("order", 0) for number in numbers)
+        assert set(found.free.numbers().tolist()) - {*numbers} == {*range(1024)} - USED - {*numbers}
+    small.bytes[:] = content
+    assert alike(records(small, memo), healthy)
+    assert alike(healthy, records(small))
+
+
+def test_records_that_change_before_their_page_moves_and_after(small):  # noqa: F811
+    """A page of records is somewhere else from now on; both what was there and what is there changes."""
+    memo, other = Memo(), 0x240
+    records(small, memo)
+    own = small.frame_of("records") + 1
+    small.bytes[other << 12 : (other + 1) << 12] = small.bytes[own << 12 : (own + 1) << 12]
+    small.put_record(2, use=9, order=2)
+    small.entry(0x6000, own, other << 12 | 3 | 1 << 63)
+    assert alike(records(small, memo), records(small))
+    small.bytes[(other << 12) + 2 * RECORD : (other << 12) + 3 * RECORD] ^= 1
+    assert alike(records(small, memo), records(small))
+    small.bytes[(own << 12) + 100] ^= 1  # nobody looks there any more
+    assert alike(records(small, memo), records(small))
+    assert ("Physical.page_records",) not in memo.reread
+
+
+def test_records_that_become_more_or_fewer(small):  # noqa: F811
+    small.describe(PROFILE.replace("count = 1024", 'count = "pmm.frames"'))
+    try:
+        memo = Memo()
+        for count in (1024, 700, 701, 1024, 8):
+            small.put("pmm", 8, count)
+            small.put_record(count - 1, use=3, order=1)
+            found = records(small, memo)
+            assert found.count == count
+            assert alike(found, records(small))
+    finally:
+        small.describe(PROFILE)
+
+
+def test_records_that_could_not_be_read_in_between(small):  # noqa: F811
+    memo, page = Memo(), small.frame_of("records") + 2
+    records(small, memo)
+    small.entry(0x6000, page, 0)
+    small.put_record(3, use=3, order=1)
+    assert isinstance(records(small, memo), Unread)
+    small.entry(0x6000, page, page << 12 | 3 | 1 << 63)
+    small.put_record(1023, use=3, order=1)
+    assert alike(records(small, memo), records(small))
 
 
 class Toy:

@@ -77,6 +77,9 @@ class Bytes(PagedMemory):
             raise NotMapped(address, "nothing there")
         return self.data[offset : offset + size]
 
+    def pieces(self, address, size):
+        return []  # nothing is known of where it lies
+
 
 def records(profile, states):
     """A snapshot of records that are (use, order) each."""
