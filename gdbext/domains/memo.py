@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 Frames = NDArray[np.uint64]
 
 MOST_WINDOWS = 64
-"""Pages are looked up in no more windows than these, so that a list all over memory does not enumerate all of it."""
+"""The most windows in which pages are looked up, so that a list all over memory does not enumerate all of it."""
 COMPARED_AT_ONCE = 64
 """How many frames are compared together: enough to amortise the calls, and few enough to stay in a cache."""
 
 
 @dataclass
 class _Account:
-    """What has been asked while a part was read: frames by number, registers, other parts. No part twice.
+    """What has been used while a part was read: frames by number, registers, other parts. No part twice.
 
-    ``before`` is what is known of the part.
+    ``before`` is the part as it was read last, if it was.
     """
 
     before: Before | None = None
@@ -71,10 +71,10 @@ def _no_frames() -> Frames:
 
 @dataclass(eq=False)
 class _Read:
-    """A part as it was read last: its value, what that rests on, and at which stop that was last found to be so.
+    """A part as it was read last: its value, what that depends on, and the last stop at which it was verified.
 
-    ``content`` is what the frames held when they were last compared, which was ``compared_at`` a stop; ``changed`` are
-    those that have changed since the value was read.
+    ``content`` is the content of the frames when they were last compared, at the stop ``compared_at``; ``changed`` are
+    the frames that have changed since the value was read.
     """
 
     value: Any
@@ -126,14 +126,14 @@ class Memo(Parts):
         return Machine(self._memory, self._cpu, machine.considered, **ask)
 
     def virtual(self, machine: Machine, space: Callable[[Window | None], AddressSpace]) -> PagedMemory:
-        """Memory as the selected processor sees it; each part finds its own way through the page tables."""
+        """Memory as the selected processor sees it; each part makes its own translations."""
         self._space = space
         if self._virtual is None:
             self._virtual = _WatchedVirtual(self, machine)
         return self._virtual
 
     def space(self, window: Window | None) -> AddressSpace:
-        """The address space of the selected processor, or a window of it, as the present stop has it."""
+        """The address space of the selected processor, or a window of it, at the present stop."""
         assert self._space is not None
         return self._space(window)
 
@@ -175,7 +175,7 @@ class Memo(Parts):
         return self._told[name]
 
     def before(self) -> Before | None:
-        """What is known of the part that is being read."""
+        """The part that is being read, as it was read last."""
         return self.account.before
 
     def get(self, key: Key, read: Callable[[], T]) -> T:
@@ -200,7 +200,7 @@ class Memo(Parts):
         self._kernel = kernel
 
     def _read(self, key: Key, read: Callable[[], Any]) -> _Read:
-        """Read a part; one that turns out as it was is the same as before."""
+        """Read a part; if its value is unchanged, it is the same object as before."""
         known = self._reads.get(key)
         if known is not None:
             self._compare(known)
@@ -219,14 +219,14 @@ class Memo(Parts):
         return self._reads[key]
 
     def _content(self, known: _Read | None, frames: Frames) -> Frames:
-        """What frames hold. Where a part was read from the same ones before, that is known already."""
+        """The contents of frames. If a part was read from the same frames before, they are kept already."""
         if known is None or not np.array_equal(known.frames, frames):
             return self.machine.memory.read_frames(frames)
         return known.content
 
     @contextmanager
     def _accounted(self, before: Before | None) -> Iterator[_Account]:
-        """An account for what is asked within the block; if that fails, it was asked by whoever wanted it."""
+        """An account for what is used within the block; if that fails, the outer account takes it over."""
         account = _Account(before)
         self._accounts.append(account)
         try:
@@ -259,7 +259,7 @@ class Memo(Parts):
             return False
 
     def _compare(self, known: _Read) -> bool:
-        """Keep what the frames hold now; whether that is something else than the part was read from."""
+        """Keep the frames' present contents; whether they differ from those that the part was read from."""
         if known.compared_at != self._number:
             for frames, now, then in self._pairs(known):
                 if not np.array_equal(now, then):
@@ -269,7 +269,7 @@ class Memo(Parts):
         return bool(known.changed)
 
     def _pairs(self, known: _Read) -> Iterator[tuple[Frames, Frames, Frames]]:
-        """A part's frames, what they hold now, and what they held (to be written to), a few at a time."""
+        """A part's frames, their present contents, and the former (which may be written to), a few at a time."""
         end = len(known.frames)
         for begin in range(0, end, COMPARED_AT_ONCE):
             some = slice(begin, min(begin + COMPARED_AT_ONCE, end))
@@ -314,16 +314,16 @@ def _shown(memory: PhysicalMemory) -> list[tuple[int, int, Frames]]:
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Whether two values of a part say the same, arrays within them included."""
+    """Whether two values of a part are equal, including arrays within them."""
     if one is other:
         return True
-    # (mypy takes no class for hashable)
+    # mypy does not accept a class as hashable.
     return type(one) is type(other) and _comparison(type(one))(one, other)  # type: ignore[arg-type]
 
 
 @cache
 def _comparison(kind: type[Any]) -> Callable[[Any, Any], bool]:
-    """How two values of one type are compared."""
+    """The function that compares two values of a type."""
     if issubclass(kind, np.ndarray):
         return _alike_arrays
     if issubclass(kind, tuple | list):
@@ -421,16 +421,16 @@ class _WatchedVirtual(PagedMemory):
 
     def _walk_to(self, page: VirtAddr, wanted: VirtAddr) -> PhysAddr:
         run = self._run_around(page)
-        return super()._walk_to(page, wanted) if run is None else PhysAddr(page - run[2])  # a walk says why not
+        return super()._walk_to(page, wanted) if run is None else PhysAddr(page - run[2])  # a walk gives the reason
 
     def _linear_near(self, address: VirtAddr) -> Linear:
         run = self._run_around(address)
         return super()._linear_near(address) if run is None else self._linear_within(address, *run)
 
     def _run_around(self, address: VirtAddr) -> tuple[int, int, int] | None:
-        """The run that an address is in, as its window shows it, so that flags in entries change nothing for a part.
+        """The run that contains an address, as its window has it, so that flags in entries change nothing for a part.
 
-        None where nothing is mapped, or would be in one window too many.
+        None if nothing is mapped there, or if it would take one window too many.
         """
         window = window_of(address, address)
         if not self.cpu.paging or (window not in self._windows and len(self._windows) == MOST_WINDOWS):

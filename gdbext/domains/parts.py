@@ -19,7 +19,7 @@ Key = tuple[Hashable, ...]
 
 @dataclass(frozen=True)
 class Before:
-    """A part as it was read last, and the frames, of those that it was read from, that hold something else now."""
+    """A part as it was read last, and those of the frames it was read from whose contents have changed."""
 
     value: Any
     changed: NDArray[np.uint64]
@@ -47,7 +47,7 @@ class Parts:
         return PagedMemory(machine.memory, machine.cpu, space=space)
 
     def before(self) -> Before | None:
-        """What is known of the part that is being read, for a reader to whom that saves work; None if nothing is."""
+        """The part that is being read, as it was read last, for readers that it saves work; None if there is none."""
         return None
 
     def get(self, key: Key, read: Callable[[], T]) -> T:

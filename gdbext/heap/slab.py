@@ -31,7 +31,7 @@ MOST_OBJECTS = 1 << 20
 """No slab has more objects than this."""
 NAME_MOST = 64
 SHOWN = bytes(byte if 33 <= byte < 127 else ord("?") for byte in range(256))
-"""What is shown for each byte of a name."""
+"""The character that is shown for each byte of a name."""
 NOBODY = -1
 
 
@@ -183,7 +183,7 @@ def _pieces(slabs: Slabs, runs: PageRuns | None) -> Pieces:
 
 
 def _asked_of_caches(heap: SlabHeap[Expression]) -> dict[str, Expression | None]:
-    """What is read of each cache; its list number n has ``head n`` and ``length n``."""
+    """The expressions that are read of each cache; its list number n has ``head n`` and ``length n``."""
     caches = heap.caches
     return {
         "name": caches.name,
@@ -279,7 +279,7 @@ class _Reader:
         return chains.nodes, cache_of, on, tuple(lists)
 
     def _followed(self) -> Chains:
-        """The lists of all caches, cut where they lead astray."""
+        """The lists of all caches, cut where a link is wrong."""
         heap, memory = self._heap, self._memory
         assert heap.next is not None  # the binder insists
         asked = tuple(e.settled(memory) for e in (heap.prev, heap.cache) if e is not None)
@@ -289,13 +289,13 @@ class _Reader:
         known: set[int] = set()
         found = self._unless_astray(shape, ends, known)
         while len(found.lengths) < len(ends):
-            # What is behind a link that leads astray may be on a later list, so these are followed after the cut.
+            # Nodes after a wrong link may be on a later list, so the later lists are followed again after the cut.
             one = ends[len(found.lengths)]
             found = found.joined(self._unless_astray(shape, [one], known))
         return found
 
     def _unless_astray(self, shape: NodeShape, ends: Sequence[Ends], known: set[int]) -> Chains:
-        """Lists of slabs, up to the first that leads to what names no cache of this heap: it ends before that."""
+        """Lists of slabs, up to a list with a slab that names no cache of this heap: it ends before that slab."""
         try:
             chains = follow_each(shape, self._memory, ends, known)
         except Stopped as stopped:
@@ -313,7 +313,7 @@ class _Reader:
         if not len(lost):
             return chains
         known.difference_update(chains.nodes[lost[0] :].tolist())
-        return chains.cut(int(lost[0]), Stop.ASTRAY, "what is there names no cache of this heap")
+        return chains.cut(int(lost[0]), Stop.ASTRAY, "the slab there names no cache of this heap")
 
     def _headers(self, links: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """The headers that links point to; 0 for the link that ends a list."""
@@ -387,7 +387,7 @@ class _Reader:
         return VirtAddr(int(self._caches.nodes[cache]))
 
     def _counter(self, meaning: str, counter: Expression | None, column: str, cache: int) -> Counter | None:
-        """What a cache counts, if it does."""
+        """A counter of a cache, if it has one."""
         if counter is None:
             return None
         value = int(self._caches[column][cache])
@@ -395,7 +395,7 @@ class _Reader:
 
 
 def _texts(addresses: NDArray[np.uint64], memory: PagedMemory) -> list[str]:
-    """The strings of the kernel's that begin at these addresses, as far as they can be read and shown."""
+    """The strings at these addresses, as far as they can be read and shown."""
     rows, seen = gathered(addresses, (0, NAME_MOST), memory)
     found = []
     for row, whole, address in zip(rows, seen.tolist(), addresses.tolist(), strict=True):

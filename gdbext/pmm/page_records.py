@@ -21,7 +21,7 @@ from gdbext.units import FRAME_SHIFT, PhysAddr, VirtAddr, hex_address
 from gdbext.x86.virtual import PagedMemory
 
 MOST_PATCHES = 32
-"""If more frames than these have changed under records, all records are read: that is faster than frame by frame."""
+"""If more frames of records than these have changed, all records are read: that is faster than frame by frame."""
 LARGEST_ORDER = 52
 """No block is larger than physical memory can be; a larger order is treated as this one."""
 
@@ -63,9 +63,9 @@ class Block:
 class PageRecordsSnapshot:
     """All records at one stop, numbered as the frames from physical address ``base``.
 
-    ``free`` are the frames whose records say that they are free, ``single`` those whose records count one reference,
-    ``order`` that of each frame's block; None when records do not tell. The first record lies at ``place.start``.
-    ``pieces`` is where records that tell all by themselves lie: addresses, physical addresses, bytes.
+    ``free`` are the frames that are free by their records, ``single`` those whose records count one reference,
+    ``order`` is that of each frame's block; None if records do not have it. The first record is at ``place.start``.
+    ``pieces`` are the places of records that need no other memory: addresses, physical addresses, bytes.
     """
 
     described: PageRecords[Expression]
@@ -185,7 +185,7 @@ _ASKED: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "references": lambda counts: counts == 1,
     "order": lambda orders: orders,
 }
-"""What is kept of what records say, by the profile's keys."""
+"""The columns that are kept of records, by the profile's keys."""
 
 
 def read_page_records(
@@ -197,7 +197,7 @@ def read_page_records(
 ) -> PageRecordsSnapshot | Unread:
     """The records that a profile describes, of a machine with this RAM.
 
-    With records as they were ``before`` only those on frames that have ``changed`` are read, where that suffices.
+    With records as they were ``before``, only those on frames that have ``changed`` are read, if that suffices.
     """
     try:
         found = _read(described, memory, ram, before, changed)
