@@ -8,6 +8,7 @@ from gdbext.heap.fill import filled, touched
 from gdbext.heap.listing import Selection, chunk_list, find_chunk
 from gdbext.heap.parts import Lost, Watermark
 from gdbext.heap.stat import CacheStat, heap_stat
+from gdbext.progress import shown_by
 from gdbext.units import VirtAddr
 from gdbext.x86.virtual import PagedMemory
 
@@ -348,6 +349,14 @@ def touched_in(stretches, wrong, size=1 << 20, memory=None):
 def test_bytes_that_are_wrong_in_whatever_blocks_memory_is_looked_at(monkeypatch, block, wrong, expected):
     monkeypatch.setattr(fill, "BLOCK", block)
     assert touched_in([(A, A + 100), (B + 100, B + 200)], wrong) == expected
+
+
+def test_progress_is_counted_in_bytes(monkeypatch):
+    monkeypatch.setattr(fill, "BLOCK", 64)
+    shown = []
+    with shown_by(lambda what, done, total: shown.append((done, total))):
+        touched_in([(A, A + 100), (A + 256, A + 264)], [])
+    assert shown == [(0, 264), (64, 264), (256, 264)]
 
 
 def test_stretches_without_bytes_are_none_and_others_in_order():

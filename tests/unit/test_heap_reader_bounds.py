@@ -117,11 +117,24 @@ def test_a_leaf_of_buddies_is_used_or_free(symbols, byte, wrong):
 
 def test_as_many_wrong_nodes_as_are_kept(symbols, monkeypatch):
     kernel = Buddies(symbols, [])
+    above = NODES + (1 << HEIGHT - 2) + 6
     kernel.write(NODES + LEAVES, b"\xff" * 5)
-    for most in (1, 4, 5, 6):
+    kernel.write(above, b"\xff")
+    wrong = [*(NODES + LEAVES + number for number in range(5)), above]
+    for most in (1, 4, 5, 6, 7):
         monkeypatch.setattr(buddy, "WRONG_KEPT", most)
-        told = kernel.read().detail.wrong_nodes
-        assert [one.at for one in told] == [NODES + LEAVES + number for number in range(min(5, most))]
+        assert [one.at for one in kernel.read().detail.wrong_nodes] == wrong[:most]
+
+
+def test_two_free_buddies_that_were_not_merged_are_two_blocks(symbols):
+    """The byte above them would be 0 over a used block, and 3 if they were one free block."""
+    kernel = Buddies(symbols, [(0, 2)])
+    node = NODES + (1 << HEIGHT - 2) + 1
+    size = SMALLEST << 1
+    for byte, blocks in ((3, [(2 * size, True)]), (0, [(2 * size, False)]), (2, [(size, True), (size, True)])):
+        kernel.write(node, bytes([byte]))
+        found = [(length, free) for at, length, free in seen(kernel.read()) if 0 <= at - ARENA - 2 * size < 2 * size]
+        assert found == blocks
 
 
 # --- runs of pages ----------------------------------------------------------------------------------------------------
@@ -323,10 +336,12 @@ def test_a_slab_that_only_its_pages_know_has_the_cache_that_it_names(symbols):
 
 def test_a_slab_without_pages_has_no_run(symbols):
     kernel = Slabs(symbols, "bits", [(0, []), (0, [1]), (0, [])])
-    kernel.fields(PAGES + 24, 0, 0, 0)
-    slabs = kernel.read().detail.slabs
-    runs_of = dict(zip(slabs.header.tolist(), slabs.run.tolist(), strict=True))
-    assert [runs_of[kernel.header(number)] for number in range(3)] == [0, -1, 1]
+    for number, runs_expected in ((0, [-1, 0, 1]), (1, [0, -1, 1]), (2, [0, 1, -1])):
+        kernel.fields(PAGES + 24 * number, 0, 0, 0)
+        slabs = kernel.read().detail.slabs
+        runs_of = dict(zip(slabs.header.tolist(), slabs.run.tolist(), strict=True))
+        assert [runs_of[kernel.header(slab_number)] for slab_number in range(3)] == runs_expected
+        kernel.fields(PAGES + 24 * number, 1, 1, kernel.header(number))
     kernel.put("page_count", 0)
     assert kernel.read().detail.slabs.run.tolist() == [-1, -1, -1]
 
