@@ -124,6 +124,35 @@ def test_the_base_of_a_4_mib_page_reaches_beyond_32_bits(bit):
     assert (found.runs.start.tolist(), found.runs.size.tolist()) == ([4 << 20], [4 << 20])
 
 
+def test_every_entry_that_names_a_table_is_a_link():
+    """Neighbours, too, and one that is used at two levels."""
+    guest = Guest()
+    guest.entries(0x1000, [0x2000 | LINK] * 8)
+    guest.entries(0x2000, [0x3000 | LINK] * 8)
+    guest.entries(0x3000, [0x2000 | LINK] * 8)  # the level-3 table is a level-1 table as well
+    links = enumerate_space(guest.memory, cpu()).links
+    found = set(zip(links.entry.tolist(), links.table.tolist(), links.level.tolist(), strict=True))
+    expected = {(0x1000 + 8 * index, 0x2000, 3) for index in range(8)}
+    expected |= {(0x2000 + 8 * index, 0x3000, 2) for index in range(8)}
+    expected |= {(0x3000 + 8 * index, 0x2000, 1) for index in range(8)}
+    assert found == expected
+    assert len(links.entry) == len(expected)
+
+
+def test_a_thousand_problems_of_all_levels_are_listed():
+    guest = chain([0x5000 | P | 1 << 45] * 512)
+    guest.entries(0x3000, [0x4000 | LINK, 0x4000 | LINK] + [1 << 38 | LINK] * 3)
+    found = enumerate_space(guest.memory, cpu())
+    assert (found.problem_count, len(found.problems)) == (2 * 512 + 3, 1000)
+    assert len({(problem.address, problem.level) for problem in found.problems}) == 1000
+
+
+def test_a_root_that_is_no_ram_has_no_tables():
+    found = enumerate_space(Guest().memory, cpu(root=1 << 20))
+    assert (found.table_frames.tolist(), len(found.links.entry), found.pages) == ([], 0, {})
+    assert (found.problem_count, found.problems[0].value, found.problems[0].entry_address) == (1, 1 << 20, None)
+
+
 # Runs
 
 
