@@ -124,6 +124,31 @@ def test_the_base_of_a_4_mib_page_reaches_beyond_32_bits(bit):
     assert (found.runs.start.tolist(), found.runs.size.tolist()) == ([4 << 20], [4 << 20])
 
 
+@pytest.mark.parametrize(
+    ("flag", "together"),
+    [
+        (0, True),
+        (W, False),
+        (U, False),
+        (8, False),
+        (16, False),
+        (32, True),
+        (64, True),
+        (256, False),
+        (PAT_LARGE, False),
+        (1 << 63, False),
+        (1 << 59, False),
+    ],
+)
+def test_large_neighbours_are_one_run_when_all_is_equal(flag, together):
+    """Bit 3 is PWT, 4 PCD, 5 A, 6 D, 8 G (SDM vol. 3A, table 4-18)."""
+    guest = chain([])
+    guest.entries(0x3000, [P | PS, (2 << 20 | P | PS) ^ flag])
+    found = enumerate_space(guest.memory, cpu())
+    assert found.runs.start.tolist() == ([0] if together else [0, 2 << 20])
+    assert (int(found.runs.size.sum()), found.pages) == (4 << 20, {2 << 20: 2})
+
+
 def test_every_entry_that_names_a_table_is_a_link():
     """Neighbours, too, and one that is used at two levels."""
     guest = Guest()

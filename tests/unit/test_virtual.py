@@ -5,6 +5,7 @@ import pytest
 
 from gdbext.errors import NotMapped
 from gdbext.units import PhysAddr, VirtAddr
+from gdbext.x86.space import enumerate_space
 from gdbext.x86.virtual import BULK, PagedMemory
 
 from .guest import Guest, cpu
@@ -100,6 +101,31 @@ def test_pieces_and_stretches(paged):
 def test_translation(paged, address, physical):
     assert paged[0].translate(VirtAddr(address)) == PhysAddr(physical)
     assert paged[0].translate(VirtAddr(address)) == PhysAddr(physical)
+
+
+def test_the_fifth_page_that_a_walk_jumps_to_is_why_all_is_enumerated():
+    guest = Guest()
+    for table in (0x1000, 0x2000, 0x3000):
+        guest.entries(table, [table + PAGE | LINK])
+    guest.entries(0x4000, [frame * PAGE | LINK for frame in FRAMES])
+    asked = []
+
+    def whole():
+        asked.append(len(asked))
+        return enumerate_space(guest.memory, cpu())
+
+    memory = PagedMemory(guest.memory, cpu(), whole=whole)
+    for page in (0, 2, 1, 3, 0, 3):
+        near = memory.linear(VirtAddr(page * PAGE + 5))
+        assert (near.start, near.end) == (page * PAGE, (page + 1) * PAGE)
+        assert near.shift == page * PAGE - FRAMES[page] * PAGE
+        assert asked == []
+    for page in (4, 5, 0):
+        around = memory.linear(VirtAddr(page * PAGE + 5))
+        assert (around.start, around.end) == ((0, 2 * PAGE) if page == 0 else (4 * PAGE, 28 * PAGE))
+        assert around.buffer is not None
+        assert len(around.buffer) == around.end - around.start
+        assert asked == [0]
 
 
 def test_without_paging_addresses_are_physical():

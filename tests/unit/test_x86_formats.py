@@ -338,6 +338,8 @@ def small(*leaves):
         (0x6000 | LINK | G, 2),
         (0x6000 | LINK | NX, 2),
         (0x6000 | LINK | PAT_SMALL, 2),
+        (0x6000 | LINK | PWT, 2),
+        (0x6000 | LINK | PCD, 2),
         (0x6000 | LINK | 1 << 59, 2),
         (0x6000 | LINK | A | D, 1),  # what the processor notes down is no attribute
         (0x6000 | LINK | 1 << 9, 1),  # nor what it ignores
