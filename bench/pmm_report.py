@@ -16,7 +16,7 @@ PICTURE = PAGE.with_suffix(".svg")
 BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->\n"
 """What stands between these in the page is made here."""
 
-OPERATIONS = {"alloc": "Taking", "free": "Giving back"}
+OPERATIONS = {"alloc": "Taking", "free": "Freeing"}
 SINGLE = (("churn", "alloc"), ("churn", "free"), ("burst", "alloc"))
 """What is shown of single frames. What giving back a burst costs is the same as in churn, nearly."""
 RUNS = {"run-16": "16 frames", "run-512": "512 frames"}
@@ -89,7 +89,7 @@ def by_ram(figures: list[Figures], style: str) -> str:
     worst = [[name, *(number(max(c.worst for c in single(cell[name, m]))) for m in memories)] for name in MANAGERS]
     metadata = [[number(cell[name, m].metadata) for m in memories] for name in MANAGERS]
     headers = ("", *(f"worst, {m}" for m in memories), *(f"bytes, {m}" for m in memories))
-    title = "The dearest frame in any state, and bytes of metadata, by RAM"
+    title = "The most expensive frame in any state, and bytes of metadata, by RAM"
     return table(title, headers, [[*left, *right] for left, right in zip(worst, metadata, strict=True)], style)
 
 
@@ -165,7 +165,7 @@ def draw_runs(axes: Axes, figures: list[Figures]) -> None:
 
 
 def draw_growth(axes: Axes, figures: list[Figures]) -> None:
-    """The dearest frame over the size of RAM."""
+    """The most expensive frame over the size of RAM."""
     for manager, marker in zip(MANAGERS, "osv^D*Xp", strict=True):
         mine = [f for f in figures if f.manager == manager]
         sizes = [memory_bytes(f.memory) for f in mine]

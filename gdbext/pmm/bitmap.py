@@ -39,7 +39,7 @@ class Words:
         """The bits, number ``i`` as bit ``i % 8`` of byte ``i // 8``, 1 where a bit equals ``set_when``."""
         packed = raw
         if not self.lsb_first:
-            # The first bit is the top one of the first word, words being little-endian in memory.
+            # The first bit is the top bit of the first word, words being little-endian in memory.
             packed = _REVERSED[packed.reshape(-1, self.size)[:, ::-1].reshape(-1)]
         return packed if set_when == 1 else ~packed
 

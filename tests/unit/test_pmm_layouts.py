@@ -200,7 +200,7 @@ def test_pair_bits_that_are_not_compared_are_not_passed_over_in_silence(kernel):
     assert [skip.id for skip in alone.physical.check().skipped].count("PMM12") == 0
     both = kernel(source, LINUX + PAIRS + areas_of(0) + areas_of(1)).physical.check()
     (why,) = [skip.why for skip in both.skipped if skip.id == "PMM12"]
-    assert why == "pair bits are not compared: several lists have one order, and which list has which bits is not known"
+    assert why == "pair bits are not compared: several lists have one order, and their bits cannot be distinguished"
 
 
 @pytest.mark.parametrize(("next_word", "broken"), [(2, []), (3, ["PMM07"])])

@@ -303,7 +303,7 @@ def _pairs_left_out(inputs: PmmInputs) -> tuple[str, ...]:
     orders = [found.order for found in _lists(inputs).lists if found.pairs is not None]
     if len(set(orders)) == len(orders):
         return ()
-    return ("pair bits are not compared: several lists have one order, and which list has which bits is not known",)
+    return ("pair bits are not compared: several lists have one order, and their bits cannot be distinguished",)
 
 
 def check_tree(inputs: PmmInputs) -> Iterator[Broken]:
