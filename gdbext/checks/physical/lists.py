@@ -15,7 +15,7 @@ from gdbext.units import FRAME_SHIFT, hex_address
 _CAUSES = {
     Stop.LOOP: "a frame was freed twice, or a link was overwritten",
     Stop.SHARED: "a block was put on a list while it was on another, or a link was overwritten",
-    Stop.UNREADABLE: "a frame was written to after it was freed, or the frame before it was overrun",
+    Stop.UNREADABLE: "a frame was written to after it was freed, or a write ran past the end of the frame before it",
     Stop.ASTRAY: "a frame was written to after it was freed, or a pointer was computed in the wrong unit",
     Stop.TOO_LONG: "links were overwritten: there are not that many frames",
 }
