@@ -111,12 +111,8 @@ class NodeShape:
 
 
 @dataclass(frozen=True)
-class Chain:
-    """The nodes of one list, in its order.
-
-    ``nodes`` are their virtual addresses, ``physical`` their physical addresses, ``data`` their bytes, a row of
-    ``shape.span`` for each.
-    """
+class Nodes:
+    """Nodes of lists: their virtual addresses, and their bytes, a row of ``shape.span`` for each."""
 
     shape: NodeShape
     nodes: NDArray[np.uint64]
