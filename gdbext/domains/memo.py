@@ -3,7 +3,8 @@
 While a part is read, an account is kept of what it uses: frames of physical memory, registers, and other parts. At a
 later stop it is valid as long as all these are the same. If a part is read again and is unchanged, those that depend
 on it stay valid, so a page table whose Accessed bits change costs one enumeration and no rule. Nothing has to be
-declared: memory and processor are accessible only through objects that keep the account.
+declared: memory and processor are accessible only through objects that keep the account. Translations come from windows
+of the address space, which are parts too.
 """
 
 from __future__ import annotations
