@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from gdbext.errors import NotMapped
+from gdbext.machine.memory import RamMap
+from gdbext.machine.shared import SharedMemory
 from gdbext.units import PhysAddr, VirtAddr
 from gdbext.x86.space import enumerate_space
 from gdbext.x86.virtual import BULK, PagedMemory
 
-from .guest import Guest, cpu
+from .guest import Guest, cpu, ram_range
 
 P, W = 1, 2
 LINK = P | W
@@ -128,6 +130,36 @@ def test_the_fifth_page_that_a_walk_jumps_to_is_why_all_is_enumerated():
         assert asked == [None]
 
 
+@pytest.mark.parametrize(
+    ("address", "size", "frames"),
+    [
+        (5, 8, [0x90]),
+        (PAGE - 8, 8, [0x90]),
+        (PAGE - 4, 8, [0x90, 0x91]),
+        (PAGE, 8, [0x91]),
+        (4 * PAGE + 1, 2 * PAGE, [0xA0, 0xA1, 0xA2]),
+        (4 * PAGE, 2 * PAGE, [0xA0, 0xA1]),
+    ],
+)
+def test_what_is_read_in_place_is_accounted_for(paged, address, size, frames):
+    memory, content = paged
+    memory.know_all()
+    seen = []
+    memory.physical.seen = lambda numbers: seen.extend(numbers.tolist())
+    assert memory.is_shown
+    assert memory.read_near(VirtAddr(address), size) == content[address : address + size]
+    assert seen == frames
+
+
+def test_memory_that_cannot_be_shown(monkeypatch):
+    guest = Guest()
+    monkeypatch.setattr(guest.memory, "view", lambda address: None)
+    assert not PagedMemory(guest.memory, cpu()).is_shown
+    empty = SharedMemory(RamMap([]), {})
+    assert not PagedMemory(empty, cpu()).is_shown
+    assert PagedMemory(Guest().memory, cpu()).is_shown
+
+
 def test_without_paging_addresses_are_physical():
     guest = Guest()
     guest.write(0x5000, b"as it is")
@@ -138,3 +170,55 @@ def test_without_paging_addresses_are_physical():
         memory.read(VirtAddr(1 << 20), 8)
     with pytest.raises(NotMapped):
         memory.read(VirtAddr((1 << 20) - BULK + 1), BULK)
+
+
+@pytest.fixture
+def parts():
+    """Three ranges of RAM, of which two touch, each with bytes of its own; physical 0x5000 to 0xb000 at HIGH."""
+    ranges = {"low": (0x1000, 0x8000), "next": (0x8000, 0x10000), "far": (0x20000, 0x28000)}
+    random = np.random.default_rng(7)
+    blocks = {name: random.integers(0, 256, end - start, np.uint8) for name, (start, end) in ranges.items()}
+    tables = blocks["low"][:0x4000].view(np.uint64).reshape(4, 512)
+    tables[:] = 0
+    tables[0, 256], tables[1, 0], tables[2, 0] = 0x2000 | LINK, 0x3000 | LINK, 0x4000 | LINK
+    tables[3, :6] = [0x5000 + page * PAGE | LINK for page in range(6)]
+    ram = RamMap([ram_range(start, end, name) for name, (start, end) in ranges.items()])
+    return SharedMemory(ram, blocks), blocks
+
+
+HIGH = 0xFFFF_8000_0000_0000
+
+
+def test_a_stretch_of_memory_ends_with_its_range_of_ram(parts):
+    memory, blocks = parts
+    paged = PagedMemory(memory, cpu())
+    paged.know_all()
+    for _ in range(2):
+        for address in (HIGH, HIGH + 3 * PAGE - 1, HIGH + 3 * PAGE, HIGH + 6 * PAGE - 1):
+            first = address < HIGH + 3 * PAGE
+            here = paged.linear(VirtAddr(address))
+            start, end = (HIGH, HIGH + 3 * PAGE) if first else (HIGH + 3 * PAGE, HIGH + 6 * PAGE)
+            assert (here.start, here.end, here.shift) == (start, end, HIGH - 0x5000)
+            content = blocks["low"][0x4000:0x7000] if first else blocks["next"][:0x3000]
+            assert bytes(here.buffer or b"") == content.tobytes()
+    for outside in (HIGH - 1, HIGH + 6 * PAGE):
+        with pytest.raises(NotMapped):
+            paged.linear(VirtAddr(outside))
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [(0x1000, "low"), (0x7FFF, "low"), (0x8000, "next"), (0xFFFF, "next"), (0x20000, "far"), (0x27FFF, "far")],
+)
+def test_without_paging_a_stretch_is_a_range_of_ram(parts, address, name):
+    memory, blocks = parts
+    paged = PagedMemory(memory, cpu(cr0=1))
+    here = paged.linear(VirtAddr(address))
+    assert here.shift == 0
+    assert here.start <= address < here.end
+    assert bytes(here.buffer or b"") == blocks[name].tobytes()
+    for outside in (0xFFF, 0x10000, 0x1FFFF, 0x28000):
+        with pytest.raises(NotMapped):
+            paged.linear(VirtAddr(outside))
+    start, last = paged.mapped(VirtAddr(0x7000), 0x21000)
+    assert list(zip(start.tolist(), last.tolist(), strict=True)) == [(0x7000, 0xFFFF), (0x20000, 0x20FFF)]

@@ -6,7 +6,7 @@ from gdbext.machine.cpu import CR0_PG, CR4_PGE, CR4_PKE, CR4_SMAP, CR4_SMEP, EFE
 from gdbext.units import PhysAddr, Word64
 from gdbext.vmm.map import Names, View, describe
 from gdbext.x86.space import enumerate_space
-from gdbext.x86.walk import Outcome, walk
+from gdbext.x86.walk import Outcome, translated, walk
 
 from .guest import CR0, Guest, cpu
 
@@ -221,3 +221,38 @@ def test_root_outside_ram_is_named():
     result = walk(Guest().memory, cpu(), 0, PhysAddr(0x7F_FFFF_F000))
     assert result.outcome is Outcome.UNREADABLE
     assert "it is the root" in result.verdict
+
+
+@pytest.mark.parametrize(
+    ("entries", "address", "physical"),
+    [
+        ({}, 0, 0x5000),
+        ({}, 0xFFF, 0x5FFF),
+        ({}, 0x1000, None),
+        ({"pde": 0x60_0000 | LINK | PS}, 0x1F_FFFF, 0x7F_FFFF),
+        ({"pdpte": 3 << 30 | LINK | PS}, 0x3FFF_FFFF, 0xFFFF_FFFF),
+        ({"leaf": 0}, 0, None),
+        ({"leaf": 0x5000 | W | U}, 0, None),  # all but P
+        ({"pde": 0x4000 | W | U}, 0, None),
+        ({"leaf": 0x5000 | LINK | 1 << 45}, 0, None),
+        ({"pml4e": 0x2000 | LINK | PS}, 0, None),
+        ({"pde": 0x7F_FFFF_F000 | LINK}, 0, None),
+        ({}, 1 << 47, None),
+        ({"leaf": 0x7F_FFFF_F000 | LINK}, 1, 0x7F_FFFF_F001),
+    ],
+)
+def test_where_an_address_leads(entries, address, physical):
+    """By the whole walk, and by the short one that says nothing else."""
+    memory, state = four_levels(**entries).memory, cpu()
+    found = walk(memory, state, address)
+    assert found.physical == translated(memory, state, address) == physical
+    assert (found.outcome is Outcome.MAPPED) == (physical is not None)
+    assert not found.is_global
+    assert translated(memory, cpu(root=0x9000), address, PhysAddr(0x1000)) == physical
+    assert translated(memory, cpu(root=0x9000), address) is None
+
+
+def test_where_an_address_leads_without_paging():
+    memory = Guest().memory
+    assert translated(memory, cpu(cr0=1), 0x1234) == walk(memory, cpu(cr0=1), 0x1234).physical == 0x1234
+    assert translated(memory, cpu(cr0=1), 1 << 32) is None
