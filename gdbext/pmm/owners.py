@@ -147,7 +147,7 @@ def _pieces(memory: PagedMemory, address: VirtAddr, size: int) -> tuple[Piece, .
 def _text(name: Expression, memory: PagedMemory, at: VirtAddr) -> str:
     """A string that the kernel stores or points to; empty if it cannot be read."""
     own = name.type.kind is Kind.ARRAY
-    most = min(name.type.count or 0, LONGEST_NAME) if own else LONGEST_NAME
+    most = min(name.type.count or LONGEST_NAME, LONGEST_NAME) if own else LONGEST_NAME
     try:
         start = name.address(memory, at) if own else VirtAddr(name.evaluate(memory, at) & WORD_MASK)
         found = memory.read(start, min(most, FRAME_SIZE - start % FRAME_SIZE))

@@ -8,19 +8,21 @@ import pytest
 
 from gdbext.machine.memory import RamMap
 from gdbext.pmm.bootmap import read_boot_map, read_entries
-from gdbext.pmm.owners import LONGEST_NAME, read_buffers, read_held
+from gdbext.pmm.owners import LONGEST_NAME, Piece, read_buffers, read_held
 from gdbext.pmm.zones import read_zones
 from gdbext.structures.unread import Unread
 from gdbext.symbols.elf import ElfSymbols
+from gdbext.units import PhysAddr
+from gdbext.x86.virtual import PagedMemory
 
-from .guest import ram_range
+from .guest import Guest, cpu, ram_range
 from .test_owners import Bytes, bound
 
 AT, SAVED = 0x1000, 0x1000 + 5 * 24
 SOURCE = """
 #include <stdint.h>
 struct range { uint64_t base, length, type; } ranges[5];
-struct buffer { uint64_t physical, size, address, align; char name[8]; char *far; } buffer;
+struct buffer { uint64_t physical, size, address, align; char name[8]; char *far; char open[]; } buffer;
 """
 HEAD = '[kernel]\nname = "k"\n'
 MAP = f"""{HEAD}[boot_map]
@@ -115,6 +117,7 @@ physical = "physical"
 size = "size"
 name = "name"
 """
+HELD = f'{HEAD}[held.it]\nentries = "(uint64_t *){AT:#x}"\ncount = 3\n'
 RAM = RamMap([ram_range(0x1000, 0x8000), ram_range(0x8000, 0x9000), ram_range(0xA000, 0x10000)])
 
 
@@ -172,6 +175,15 @@ def test_the_name_of_a_buffer_is_what_it_points_to(symbols, far, shown):
     assert buffers(symbols, text=text, behind=far, far=AT + 48).buffers[0].name == shown
 
 
+@pytest.mark.parametrize(
+    ("behind", "shown"),
+    [(b"ring 0\0rest" + bytes(64), "ring 0"), (b"x" * 100, "x" * LONGEST_NAME), (bytes(64), "rings")],
+)
+def test_the_name_of_a_buffer_in_an_array_without_an_end(symbols, behind, shown):
+    text = BUFFERS.replace('name = "name"', 'name = "open"')
+    assert buffers(symbols, text=text, behind=behind).buffers[0].name == shown
+
+
 def test_a_text_that_crosses_a_page(symbols):
     """What is behind the page's end is read only where the text goes on there."""
     text = BUFFERS.replace('name = "name"', 'name = "far"')
@@ -185,6 +197,33 @@ def test_what_a_device_asks_for(symbols):
     keys = 'align = "align"\nlimit = 0x1000000\nboundary = "1 << 16"\n'
     (found,) = buffers(symbols, keys, align=64).buffers
     assert (found.align, found.limit, found.boundary) == (64, 0x100_0000, 0x1_0000)
+
+
+def test_where_the_kernel_maps_a_buffer(symbols):
+    """Without paging it is where it says; a number that is signed is an address all the same."""
+    guest = Guest()
+    guest.write(AT, struct.pack("<4Q8sQ", 0x5000, 0x100, 0x6000, 0, b"ring", 0))
+    (described,) = bound(BUFFERS + 'address = "address"\n', symbols).dma
+    (found,) = read_buffers(described, PagedMemory(guest.memory, cpu(cr0=1)), guest.ram).buffers
+    assert (found.address, found.pieces) == (0x6000, (Piece(0, PhysAddr(0x6000), 0x100),))
+    high = 0xFFFF_8000_0000_0000
+    (found,) = buffers(symbols, 'address = "(long)address"\n', address=high, physical=1 << 62).buffers
+    assert (found.address, found.pieces) == (high, ())
+
+
+@pytest.mark.parametrize("key", ["ready", "lock"])
+@pytest.mark.parametrize(
+    ("table", "read"),
+    [
+        (BUFFERS, lambda told, memory: read_buffers(told.dma[0], memory, RAM)),
+        (HELD, lambda told, memory: read_held(told.held[0], memory)),
+    ],
+)
+def test_what_cannot_be_asked_is_torn(symbols, table, read, key):
+    unread = read(bound(f'{table}{key} = "*(char *)0x7000000000"\n', symbols), Bytes(AT, bytes(64)))
+    assert (isinstance(unread, Unread), unread.absent) == (True, False)
+    absent = read(bound(f"{table}ready = 0\n", symbols), Bytes(AT, bytes(64)))
+    assert (isinstance(absent, Unread), absent.absent) == (True, True)
 
 
 @pytest.mark.parametrize(("key", "value"), [("ready", 0), ("ready", 1), ("lock", 0), ("lock", 1)])
@@ -201,8 +240,7 @@ def test_whether_buffers_are_there_and_whether_they_change(symbols, key, value):
 )
 def test_frames_that_are_kept(symbols, unit, frames):
     """By number or by address; a number that is none is the highest frame."""
-    text = f'{HEAD}[held.it]\nentries = "(uint64_t *){AT:#x}"\ncount = 3\nunit = "{unit}"\n'
-    (described,) = bound(text, symbols).held
+    (described,) = bound(f'{HELD}unit = "{unit}"\n', symbols).held
     held = read_held(described, Bytes(AT, struct.pack("<3Q", 1, 0x800, (1 << 64) - 1)))
     assert held.frames.tolist() == frames
     assert held.places.tolist() == [AT, AT + 8, AT + 16]
