@@ -159,6 +159,22 @@ def test_a_buffer_is_mapped_in_one_piece(pieces, hole):
         assert ("0x" in some[0].actual) == bool(instead)
 
 
+@pytest.mark.parametrize(
+    ("pieces", "sound"),
+    [
+        ([(0, 0x2000, 0x1000), (0x1000, 0x3000, 0x1000)], [(0x2000, 0x3000), (0x3000, 0x4000)]),
+        ([(0, 0x2000, 0x1000), (0x1000, 0x1000, 0x1000)], [(0x2000, 0x3000)]),
+        ([(0, 0x3000, 0x1000), (0x1000, 0x3000, 0x800)], [(0x3000, 0x3800)]),
+        ([], []),
+    ],
+)
+def test_the_frames_of_a_buffer_are_those_that_its_record_and_page_tables_agree_on(pieces, sound):
+    shown = tuple(Piece(offset, PhysAddr(physical), size) for offset, physical, size in pieces)
+    assert buffer(pieces=shown).sound == tuple(sound)
+    assert buffer(pieces=shown, in_ram=False).sound == ()
+    assert buffer().sound == ((0x2000, 0x4000),)
+
+
 def test_what_is_not_known_of_a_buffers_mapping_is_not_wrong():
     assert findings("PMM11", buffers=(table(buffer(address=VirtAddr(MAPPED), pieces=None)),)) == ()
     assert findings("PMM11", buffers=(table(buffer(address=None, pieces=())),)) == ()

@@ -114,6 +114,8 @@ def test_one_record(symbols):
     )
     assert str(record) == "its record at 0x1088 says: in use, type HEAP, owner 0xabcd, order 2"
     assert found.record_of(0x100000 - 1, memory) is None
+    assert found.record_of(0x100000, memory).at == AT
+    assert found.record_of(0x100000 + 64 * 4096 - 1, memory).at == AT + 63 * SIZE
     assert found.record_of(0x100000 + 64 * 4096, memory) is None
 
 
@@ -124,8 +126,12 @@ def test_blocks_with_their_order_in_every_record(symbols):
     for missing, left in ((0, 9), (5, 8), (7, 8)):
         found, _ = records(everywhere, states(b0_3=None, b8_3=missing, b16_2=None))
         assert list(found.broken_blocks()) == [Block(8, 3, left, 7)]
-    lonely, _ = records(everywhere, [*states()[:63], (7, 40)])
-    assert list(lonely.broken_blocks()) == [Block(0, 40, 63, 1)]
+    for order, taken_for in ((40, 40), (52, 52), (53, 52), (255, 52)):  # no block is larger than memory can be
+        lonely, _ = records(everywhere, [*states()[:63], (7, order)])
+        assert list(lonely.broken_blocks()) == [Block(0, taken_for, 63, 1)]
+    mixed = states(b16_2=None)
+    mixed[17] = (7, 1)  # of another block, it says
+    assert list(records(everywhere, mixed)[0].broken_blocks()) == [Block(16, 2, 16, 3)]
 
 
 def test_blocks_with_their_order_in_the_first_record(symbols):
@@ -164,6 +170,23 @@ def test_frames_by_a_managers_numbers(symbols, base, count):
     expected = [n for n in numbers if 0 <= n < count]
     assert known.numbers().tolist() == expected
     assert free.numbers().tolist() == [n for i, n in enumerate(numbers) if 0 <= n < count and i not in used]
+
+
+def test_frames_with_one_reference(symbols):
+    counts = {3: 1, 4: 2, 5: 0, 63: 1}
+    data = b"".join(struct.pack("<BBHI", 7, 0, counts.get(number, 3), 0) for number in range(COUNT))
+    found = read_page_records(bound(PROFILE, symbols).page_records, Bytes(AT, data), RAM)
+    assert found.single.numbers().tolist() == [3, 63]
+    assert found.free.numbers().tolist() == []
+    uncounted = bound(PROFILE.replace('references = "references"\n', ""), symbols).page_records
+    assert read_page_records(uncounted, Bytes(AT, data), RAM).single is None
+
+
+@pytest.mark.parametrize(("entries", "count", "absent"), [("0", "0", True), ("0x1000", "0", False), ("0", "64", False)])
+def test_records_that_are_not_there_yet(symbols, entries, count, absent):
+    text = PROFILE.replace("0x1000", entries).replace('count = "64"', f'count = "{count}"')
+    unread = read_page_records(bound(text, symbols).page_records, Bytes(AT, bytes(COUNT * SIZE)), RAM)
+    assert (isinstance(unread, Unread), unread.absent) == (True, absent)
 
 
 def test_torn_records(symbols):

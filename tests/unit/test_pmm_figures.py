@@ -154,7 +154,8 @@ def test_the_order_of_a_free_block_of_a_tree(number, order):
     found = frame_record(tree, tree.frame_address(number))
     assert found.order == order
     assert found.record_at == 0x9000 + 1 + 15 + number  # the leaves are behind 15 nodes, the root is at 1
-    assert [(part.order, part.blocks, part.frames) for part in tree.parts] == [(0, 2, 2), (1, 1, 2), (2, 2, 8)]
+    figures = [(part.order, part.blocks, part.frames, part.free) for part in tree.parts]
+    assert figures == [(0, 2, 2, 2), (1, 1, 2, 2), (2, 2, 8, 8)]
     whole = TreeSnapshot(**(facts | {"free": numbers(range(16), 16)}))
     assert frame_record(whole, whole.frame_address(number)).order == 4
 
@@ -383,6 +384,8 @@ def listed(*runs, window=None):
         ([0x2000, 0x4000], [(0, 0, 0x2000, 0x3000, 1, 0), (1, 1, 0x4000, 0x5000, 1, 0)]),
         ([0x2000, 0x3000, 0x2000], [(0, 1, 0x2000, 0x4000, 2, FRAME), (2, 2, 0x2000, 0x3000, 1, 0)]),
         ([(0x2000, 2), (0x4000, 3), 0x9000], [(0, 1, 0x2000, 0x7000, 5, 2 * FRAME), (2, 2, 0x9000, 0xA000, 1, 0)]),
+        ([(0x2000, 2), (0x4000, 3), (0x7000, 1)], [(0, 2, 0x2000, 0x8000, 6, 2 * FRAME)]),
+        ([(0x7000, 1), (0x4000, 3), (0x2000, 2)], [(0, 2, 0x2000, 0x8000, 6, -3 * FRAME)]),
         ([(0x4000, 3), (0x2000, 2)], [(0, 1, 0x2000, 0x7000, 5, -2 * FRAME)]),
     ],
 )
@@ -458,6 +461,11 @@ def test_a_set_that_is_moved(first):
         moved = some.moved(first, count)
         expected = [first + number for number in (0, 1, 6, 7, 8, 12) if first + number < count]
         assert (moved.count, moved.numbers().tolist()) == (count, expected)
+
+
+@pytest.mark.parametrize("some", [{0}, {7}, {8}, {1, 3}, {9, 14, 60}, {15, 16}, {99}, set(), set(range(100))])
+def test_the_lowest_of_a_set(some):
+    assert numbers(some, 100).first() == min(some, default=None)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 8])
