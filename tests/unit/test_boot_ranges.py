@@ -246,3 +246,20 @@ def test_frames_that_are_kept(symbols, unit, frames):
     assert held.places.tolist() == [AT, AT + 8, AT + 16]
     assert (held.in_flux, held.frame_size) == (False, 0x1000)
     assert held.element(2).endswith("[2]")
+
+
+@pytest.mark.parametrize(
+    ("keys", "in_turn"),
+    [
+        (f'entries = "(uint64_t *){AT:#x}"\ncount = 3\n', True),
+        (f'entries = "(uint64_t *){AT:#x}"\ncount = 3\nwhen = "*self != 2"\n', False),
+        (f'entries = "(uint64_t *){AT:#x}"\ncount = 1\neach = {{ entries = "self", count = 3 }}\n', False),
+    ],
+)
+def test_an_element_is_told_by_its_index_only_where_elements_are_in_turn(symbols, keys, in_turn):
+    (described,) = bound(f"{HEAD}[held.it]\n{keys}", symbols).held
+    held = read_held(described, Bytes(AT, struct.pack("<3Q", 1, 2, 3)))
+    last = len(held.frames) - 1
+    assert held.frames.tolist()[-1] == 0x3000
+    assert held.element(last).endswith(f"[{last}]") is in_turn
+    assert (f"{int(held.places[last]):#x}" in held.element(last)) is not in_turn

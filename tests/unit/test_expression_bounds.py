@@ -3,7 +3,7 @@
 What ordinary expressions are worth is compared with gcc elsewhere; here is where a token, a type or a bit-field ends.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from gdbext.profile.expressions.grammar import (
     Unary,
     parse,
 )
+from gdbext.profile.expressions.meaning import field_names, find_member
 from gdbext.symbols.model import Field, Kind, Symbol, Symbols, Type
 from gdbext.symbols.typenames import BASE_TYPES, BOOL, INT, array_of, pointer_to, resolve_type_name
 from gdbext.units import VirtAddr
@@ -278,6 +279,8 @@ SYMBOLS = {
     "void_at": Symbol("void_at", VirtAddr(AT + 8), None, pointer_to(lambda: BASE_TYPES["void"], "void")),
     "empty_at": Symbol("empty_at", VirtAddr(AT + 8), None, pointer_to(lambda: EMPTY, "struct empty")),
     "linker": Symbol("linker", VirtAddr(AT), None, None),
+    "wide3": Symbol("wide3", VirtAddr(AT), None, Type(Kind.INTEGER, "_BitInt(24)", 3)),
+    "wide16": Symbol("wide16", VirtAddr(AT), None, BASE_TYPES["__int128"]),
     "function": Symbol("function", VirtAddr(0x5000), None, FUNCTION),
     "SMALL": Symbol("SMALL", None, -(1 << 31), ENUM),
     "LARGEST": Symbol("LARGEST", None, (1 << 31) - 1, ENUM),
@@ -466,6 +469,8 @@ def test_the_type_of_a_constant(text, kind):
         ("LARGEST", (1 << 31) - 1),
         ("LARGE", 1 << 31),
         ("LOW", -(1 << 31) - 1),
+        ("LARGEST + 1", -(1 << 31)),
+        ("LARGE + 1", (1 << 31) + 1),
         ("NOTHING", 0),
         ("one.byte", 200),
         ("(signed char)one.byte", -56),
@@ -641,6 +646,11 @@ def test_the_node_and_what_it_is_nested_in():
     assert inside("self->byte").evaluate(MEMORY, OTHER, AT) == 7
     assert inside("outer->byte").evaluate(MEMORY, OTHER, AT) == 200
     assert inside("self - outer").evaluate(MEMORY, OTHER, AT) == 1
+    assert inside("(self)-1").evaluate(MEMORY, OTHER, AT) == AT  # no cast
+    assert inside("(outer)-1").evaluate(MEMORY, OTHER, OTHER) == AT
+    assert inside("(long)outer").evaluate(MEMORY, OTHER) == 0
+    with pytest.raises(NotMapped):  # it is an address, not a pointer that may be null
+        inside("outer->byte").evaluate(MEMORY, OTHER, 0)
     assert inside("one.byte").evaluate(MEMORY) == 200
     assert (inside("outer->byte").flat, inside("outer").flat) == (None, None)
     assert inside("self").flat.uses_address
@@ -651,6 +661,48 @@ def test_the_node_and_what_it_is_nested_in():
         with pytest.raises(ExpressionError):
             inside(text).evaluate(MEMORY)
     assert inside("four[1]").address(MEMORY, OTHER) == OTHER + 20
+
+
+@pytest.mark.parametrize("away", [-64, -1, 0, 1, 64])
+def test_what_lies_before_the_node_and_behind(away):
+    """An offset is a signed number of bytes; an address wraps at 64 bits."""
+    sign = "+" if away >= 0 else "-"
+    expression = compile_expression(f"((struct thing *)((char *)self {sign} {abs(away)}))->byte", NAMES, THING)
+    flat, data = expression.flat, bytes(range(200))
+    assert flat.span == (away, away + 1)
+    assert flat.evaluate_bytes(data, 100, 0) == 100 + away
+    buffer = np.frombuffer(data, dtype=np.uint8)
+    assert flat.evaluate_array(buffer, np.array([100, 101])).tolist() == [100 + away, 101 + away]
+    assert expression.evaluate(Memory(data), AT + 100) == 100 + away
+    top = (1 << 64) - 32
+    with pytest.raises(NotMapped) as refused:
+        expression.evaluate(MEMORY, top)
+    assert refused.value.address == (top + away) % (1 << 64)
+
+
+def test_what_has_no_number_for_a_value():
+    whole, number = (compile_expression(text, NAMES) for text in ("one", "one.byte + 1"))
+    assert (whole.is_scalar, whole.is_lvalue, whole.flat, whole.constant) == (False, True, None, None)
+    assert whole.settled(cast(Any, MEMORY)) is whole
+    assert (number.is_scalar, number.is_lvalue) == (True, False)
+    node = compile_expression("byte", NAMES, THING)
+    for ask in (lambda: whole.evaluate(MEMORY), lambda: number.address(MEMORY), lambda: node.evaluate(MEMORY)):
+        with pytest.raises(ExpressionError) as refused:
+            ask()
+        assert refused.value.column == 1
+    for size in (3, 16):
+        with pytest.raises(ExpressionError):
+            compile_expression(f"wide{size} + 1", NAMES)
+
+
+def test_the_names_of_members():
+    """Those of members without a name too, if they have any; padding has none."""
+    names = ["byte", "low", "across", "five", "truth", "last", "next", "four", "inner", "deep", "wide"]
+    assert field_names(THING) == [*names, "whole", "long33", "signed32", "short6", "number"]
+    padded = Type(Kind.STRUCT, "struct padded", 8, fields=lambda: (Field("", 0, INT), Field("after", 4, INT)))
+    assert field_names(padded) == ["after"]
+    assert find_member(THING, "wide") == (Field("wide", 0, UNSIGNED_SHORT), 34)
+    assert find_member(THING, "nothing") is None
 
 
 def test_members_before_symbols_and_types():
