@@ -287,6 +287,7 @@ SYMBOLS = {
     "LARGE": Symbol("LARGE", None, 1 << 31, ENUM),
     "LOW": Symbol("LOW", None, -(1 << 31) - 1, ENUM),
     "PLAIN": Symbol("PLAIN", None, 5, None),
+    "BYTE": Symbol("BYTE", None, -1, BYTE),
     "NOTHING": Symbol("NOTHING", None, 0, None),
 }
 TYPES = {"struct thing": THING, "struct empty": EMPTY, "enum kind": ENUM, "thing_t": THING}
@@ -472,6 +473,7 @@ def test_the_type_of_a_constant(text, kind):
         ("LARGEST + 1", -(1 << 31)),
         ("LARGE + 1", (1 << 31) + 1),
         ("NOTHING", 0),
+        ("BYTE", 255),
         ("one.byte", 200),
         ("(signed char)one.byte", -56),
         ("one.inner", -32768),
@@ -678,6 +680,36 @@ def test_what_lies_before_the_node_and_behind(away):
     with pytest.raises(NotMapped) as refused:
         expression.evaluate(MEMORY, top)
     assert refused.value.address == (top + away) % (1 << 64)
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 3, 7, -1, -2, -3, -7])
+def test_division_cuts_toward_zero_over_many_nodes_too(divisor):
+    """And what remains has the sign of what is divided (6.5.5)."""
+    values = [*range(-9, 10), (1 << 63) - 1, -(1 << 63) + 1]
+    data = b"".join(thing(number=value & (1 << 64) - 1) for value in values)
+    quotients = [(abs(value) // abs(divisor)) * (1 if (value < 0) == (divisor < 0) else -1) for value in values]
+    rests = [value - quotient * divisor for value, quotient in zip(values, quotients, strict=True)]
+    for sign, expected in (("/", quotients), ("%", rests)):
+        flat = compile_expression(f"number {sign} {divisor}", NAMES, THING).flat
+        buffer = np.frombuffer(data, dtype=np.uint8)
+        assert flat.evaluate_array(buffer, range(0, len(data), 64)).tolist() == expected
+        assert [flat.evaluate_bytes(data, at, 0) for at in range(0, len(data), 64)] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("(bool)byte", [0, 1, 1, 1]),
+        ("!byte", [1, 0, 0, 0]),
+        ("byte && 1", [0, 1, 1, 1]),
+        ("(bool)(byte & 2)", [0, 0, 1, 0]),
+    ],
+)
+def test_truth_is_0_or_1_over_many_nodes_too(text, expected):
+    data = b"".join(thing(byte=value) for value in (0, 1, 2, 200))
+    flat = compile_expression(text, NAMES, THING).flat
+    assert flat.evaluate_array(np.frombuffer(data, dtype=np.uint8), range(0, 256, 64)).tolist() == expected
+    assert [flat.evaluate_bytes(data, at, 0) for at in range(0, 256, 64)] == expected
 
 
 def test_what_has_no_number_for_a_value():
