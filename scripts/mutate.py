@@ -73,9 +73,10 @@ DROPPED = (ast.Add, ast.Sub, ast.BitAnd, ast.BitOr, ast.BitXor, ast.Mod, ast.LSh
 
 @dataclass(frozen=True)
 class Mutant:
-    """A module's file with one change: the line it is in, and the expression before and after."""
+    """A module's file with one change: the function ("" for none) and the line, the expression before and after."""
 
     path: str
+    function: str
     line: int
     number: int
     before: str
@@ -84,7 +85,12 @@ class Mutant:
     @property
     def key(self) -> str:
         """Its name among the module's mutants, as long as the module stays as it is."""
-        return f"{self.number}: {self.before} -> {self.after}"
+        return f"{self.number}: {self.change}"
+
+    @property
+    def change(self) -> str:
+        """The change, as reports and explanations write it."""
+        return f"{self.before} -> {self.after}"
 
 
 def changes(node: ast.AST) -> Iterator[ast.AST]:
@@ -137,12 +143,16 @@ def child_of(parent: ast.AST, field: str, index: int | None) -> ast.AST:
 def mutants(path: str) -> list[Mutant]:
     """All mutants of a module, in the order of the file."""
     found = []
-    for number, (place, change) in enumerate(_numbered(ast.parse((ROOT / path).read_text()))):
+    tree = ast.parse((ROOT / path).read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    for number, (place, change) in enumerate(_numbered(tree)):
         before = child_of(*place)
         if isinstance(place[0], ast.keyword) and place[0].arg == "strict":
             continue  # of zip: what it holds together is of one length
         line = before.lineno if isinstance(before, ast.expr | ast.stmt) else 0
-        found.append(Mutant(path, line, number, ast.unparse(before), ast.unparse(change)))
+        around = [function for function in functions if function.lineno <= line <= (function.end_lineno or 0)]
+        function = max(around, key=lambda function: function.lineno).name if around else ""
+        found.append(Mutant(path, function, line, number, ast.unparse(before), ast.unparse(change)))
     return sorted(found, key=lambda mutant: (mutant.line, mutant.number))
 
 
@@ -307,8 +317,11 @@ def try_all(path: str, tests: list[str], pool: Pool, every: int) -> None:
         keep(path, tests, outcomes)
 
 
-def document(paths: list[str], explained: dict[str, dict[str, str]]) -> str:
-    """docs/mutation.md: the score of each package and module, and the survivors with the reason why they do no harm."""
+def document(paths: list[str], explained: dict[str, dict[str, dict[str, str]]]) -> str:
+    """docs/mutation.md: the score of each package and module, and the survivors with the reason why they do no harm.
+
+    ``explained`` has the reasons by module, function and the beginning of the change.
+    """
     modules, survivors = [], []
     packages: dict[str, Counter[str]] = {}
     total: Counter[str] = Counter()
@@ -321,10 +334,11 @@ def document(paths: list[str], explained: dict[str, dict[str, str]]) -> str:
         packages.setdefault(str(Path(path).parent), Counter()).update(counts)
         total.update(counts)
         for mutant in alive:
-            change = f"{mutant.before} -> {mutant.after}"
-            known = (why for start, why in explained.get(path, {}).items() if change.startswith(start))
-            quoted = change.replace("|", "\\|").replace("\n", " ")
-            survivors.append(f"| `{path}:{mutant.line}` | `{quoted}` | {next(known, 'not looked into yet')} |")
+            reasons = explained.get(path, {}).get(mutant.function or "module", {})
+            known = (why for start, why in reasons.items() if mutant.change.startswith(start))
+            quoted = mutant.change.replace("|", "\\|").replace("\n", " ")
+            where = f"{path}` {mutant.function}".strip()
+            survivors.append(f"| `{where} | `{quoted}` | {next(known, 'not looked into yet')} |")
     head = ["| mutants of | are | tried | noticed | |", "|---|---:|---:|---:|---:|"]
     totals = [_row(package, counts) for package, counts in (*packages.items(), ("all", total)) if counts["tried"]]
     lines = [*head, *totals, "", "By module:", "", *head, *modules, "", "## Survivors", ""]
@@ -341,7 +355,8 @@ HEAD = """# What the unit tests notice
 `scripts/test --mutate` changes one expression after the other and runs the unit tests that belong to the module:
 a comparison at its bound (`<` to `<=`), an operator (`+` to `-`, `&` to `|`), its right side left out (a mask, an
 offset), a number one more, `and` to `or`, `not` left out, a truth value turned. `--every N` tries every Nth of them.
-`scripts/test --mutate --write` writes this page; `scripts/mutate.toml` has the tests of each module, and the reasons.
+`scripts/test --mutate --write` writes this page; `scripts/mutate.toml` has the tests of each module, and the reasons,
+by function.
 
 Why not an existing tool: mutmut 3 changes functions alone, and the formats of entries are constants outside of
 functions; cosmic-ray starts a test command for each mutant, and loading numpy, hypothesis and pytest takes longer
