@@ -69,7 +69,7 @@ WRONG = [
     ("pmmframe 1UL << 60", "beyond physical memory"),
     ("pmmdump nobody", "no physical manager 'nobody'; choose from: bitmap"),
     ("heaplist nobody", "no heap 'nobody'; choose from: kernel"),
-    ("heaplist -map -free", "leave -free out"),
+    ("heaplist -map -free", "remove -free"),
     ("heaplist -map -range 2 1", "is empty"),
     ("heaplist -sort colour", "not one of address, size"),
     ("memcheck -only PMM99", "no rule PMM99"),

@@ -39,17 +39,6 @@ class HeapMachine(Machine):
         self._ram = np.memmap(self.qemu.directory / "ram", dtype=np.uint64, mode="r+")
         self._saved = self._ram.copy()
 
-    def inject(self, fault):
-        """Have the kernel break something: what its serial line says of it."""
-        before = len(self.serial())
-        self.execute(f"set var fault_request = {fault}")
-        self.cont()
-        # Once in a thousand times or more the guest stops again at the breakpoint that gdb was stepping off, and has
-        # executed nothing (seen under QEMU 7.2 and 10): the kernel has not seen the request yet.
-        if number(self, "fault_request"):
-            self.cont()
-        return self.serial()[before:]
-
     def restore(self):
         """Memory as it was."""
         changed = np.flatnonzero(self._ram != self._saved)

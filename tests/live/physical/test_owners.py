@@ -28,6 +28,8 @@ def inject(machine, fault):
     """A fault, injected into a running kernel: where it is, as the kernel says."""
     poke(machine, "fault_request", fault)
     machine.run_to("kernel_ready")
+    if number(machine, "fault_request"):  # it stopped where it was, as `Machine.inject` has it
+        machine.run_to("kernel_ready")
     assert number(machine, "fault_done.number") == fault, machine.serial()
     return number(machine, "fault_done.where")
 

@@ -103,19 +103,11 @@ def rig(request, gcc_kernel, tmp_path_factory):
         yield name, machine
 
 
-def inject(machine, fault):
-    """Have the kernel break something: what its serial line says of it."""
-    before = len(machine.serial())
-    machine.execute(f"set var fault_request = {fault}")
-    machine.cont()
-    return machine.serial()[before:]
-
-
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"F{fault:02}")
 def test_fault(rig, fault):
     manager, machine = rig
     expected = FAULTS[fault]
-    said = inject(machine, fault)
+    said = machine.inject(fault)
     why = expected.refusal(manager)
     if why is not None:
         assert f"fault: F{fault:02} not injected: {why}\n" in said
