@@ -170,7 +170,7 @@ def trees(draw: st.DrawFn, cpu: CpuState) -> Tree:
 
 def effort(deep: bool, examples: int) -> settings:
     """How many trees hypothesis is to try: the same in every ordinary run, others in each long one."""
-    return settings(max_examples=examples, derandomize=not deep, deadline=None, suppress_health_check=list(HealthCheck))
+    return settings(max_examples=examples, derandomize=not deep, suppress_health_check=list(HealthCheck))
 
 
 def address_through(mode: PagingMode, chain: Chain) -> int:

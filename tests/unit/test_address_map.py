@@ -6,7 +6,7 @@ from collections import Counter
 from functools import partial
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gdbext.report import Style, address_map
@@ -182,7 +182,6 @@ def characters_by_rule(held):
     ]
 
 
-@settings(deadline=None)
 @given(small, starts, st.sampled_from([1, 4, 64]), st.sampled_from([0, 40, 80, 120]))
 def test_cells_show_what_a_count_of_every_byte_says(parts, start, unit, width):
     ram = stretches(start, *parts)
@@ -204,7 +203,6 @@ large = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(large, starts.filter(lambda start: start < 2**63), st.sampled_from([1, 16, 4096]), st.integers(1, 200))
 def test_any_range_fits(parts, start, unit, width):
     ram = stretches(start, *parts)

@@ -46,7 +46,7 @@ SIZE = 136
 HOLE = range(0x60000, 0x70000)
 BELOW, ABOVE = 0x20000, 0x70000
 """Where items lie: below the hole, and above it."""
-plenty = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+plenty = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")

@@ -243,7 +243,7 @@ def outcome(compute) -> int | str:
         return type(error).__name__
 
 
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 @given(text=flat_expressions(), content=st.binary(min_size=3 * 200, max_size=3 * 200), data=st.data())
 def test_three_ways_of_evaluating_agree(compiled: Compiled, text: str, content: bytes, data: st.DataObject) -> None:
     node = node_type(compiled)
@@ -446,7 +446,7 @@ def test_parse_without_symbols() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 @given(text=st.text(alphabet="headnxtu816 ()[]*&-+>.<=!?:'0x,%/|^~_\"\\$@\n", max_size=30))
 def test_any_text_is_parsed_or_refused(compiled: Compiled, text: str) -> None:
     with contextlib.suppress(ProfileError, EvaluationError, NotMapped):

@@ -84,7 +84,7 @@ arenas = st.tuples(st.integers(0, 10), st.integers(20, LEAVES))
 leaves_of = st.lists(st.tuples(st.integers(0, LEAVES - 1), st.integers(0, 3)), max_size=12).map(sorted)
 
 
-@settings(deadline=None, max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow])
 @given(leaves=leaves_of, arena=arenas)
 def test_what_was_written_is_read(symbols, leaves, arena):
     kernel = Buddies(symbols, blocks_of(leaves, *arena), *arena)

@@ -294,7 +294,7 @@ NAMES = ["head", "tail", "rover", "ring", "key", "start", "end", "root", "top", 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", EVERY)
-@settings(deadline=None, max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow])
 @given(
     pokes=st.lists(st.tuples(st.integers(0, 0x400 // 8), WORDS), max_size=8),
     names=st.lists(st.tuples(st.sampled_from(NAMES), WORDS), max_size=4),

@@ -218,7 +218,7 @@ chunk_lists = st.lists(chunk, max_size=6, unique_by=lambda made: made[0]).map(so
 holes = st.lists(st.integers(0, 256), min_size=2, max_size=4, unique=True).map(sorted)
 
 
-@settings(deadline=None, max_examples=examples(200))
+@settings(max_examples=examples(200))
 @given(chunks=chunk_lists, borders=holes)
 def test_any_heap_as_painted_byte_by_byte(chunks, borders):
     runs = mapped(*pairwise(borders)) if len(borders) % 2 else mapped(*zip(borders[::2], borders[1::2], strict=True))

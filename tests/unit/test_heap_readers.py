@@ -24,7 +24,7 @@ from .heap_guest import (
     tree,
 )
 
-plenty = settings(deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
+plenty = settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 tiles_of = st.lists(st.tuples(st.integers(1, 40).map(lambda n: 16 * n), st.booleans()), min_size=1, max_size=60)
 
 

@@ -128,7 +128,7 @@ slabs_of = st.lists(
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(deadline=None, max_examples=examples(40), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.too_slow])
 @given(slabs=slabs_of)
 def test_what_was_written_is_read(symbols, form, slabs):
     kernel = Slabs(symbols, form, slabs)
@@ -334,7 +334,7 @@ PLACES = st.one_of(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
-@settings(deadline=None, max_examples=examples(120), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(120), suppress_health_check=[HealthCheck.too_slow])
 @given(pokes=st.lists(st.tuples(PLACES, WORDS), max_size=8))
 def test_whatever_memory_holds(symbols, form, pokes):
     kernel = Slabs(symbols, form, SOME)

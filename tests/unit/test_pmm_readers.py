@@ -34,9 +34,7 @@ LOWEST = 96
 MARK = 0x45455246
 FREE = range(LOWEST, FRAMES)
 free_sets = st.sets(st.sampled_from(FREE))
-plenty = settings(
-    deadline=None, max_examples=examples(), suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
-)
+plenty = settings(max_examples=examples(), suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def found_in(space, address):
 
 @pytest.mark.parametrize("mode", list(MODES))
 @given(entries=st.lists(entry, max_size=60))
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(150))
 def test_enumeration_and_walk_agree(mode, entries):
     guest, state = Guest(), cpu(mode, cr4=CR4_PGE)
     plant(guest, mode, entries)
@@ -78,7 +78,7 @@ def test_enumeration_and_walk_agree(mode, entries):
 
 @pytest.mark.parametrize("mode", list(MODES))
 @given(entries=st.lists(entry, max_size=40), a=st.integers(0, (1 << 64) - 1), size=st.integers(1, 1 << 40))
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(60))
 def test_a_window_is_a_part_of_the_whole(mode, entries, a, size):
     guest, state = Guest(), cpu(mode)
     plant(guest, mode, entries)
