@@ -471,6 +471,8 @@ def test_the_type_of_a_constant(text, kind):
         ("LARGE", 1 << 31),
         ("LOW", -(1 << 31) - 1),
         ("LARGEST + 1", -(1 << 31)),
+        ("LARGEST << 1", -2),
+        ("-SMALL", -(1 << 31)),
         ("LARGE + 1", (1 << 31) + 1),
         ("NOTHING", 0),
         ("BYTE", 255),

@@ -45,6 +45,14 @@ from .test_expression_bounds import Names
         ("a = [\n1,\n2,\n]\nb = 1", {("a",): 1, ("a", 0): 2, ("a", 1): 3, ("b",): 5}),
         ("a = [[1], # ]\n[2]]", {("a",): 1, ("a", 0): 1, ("a", 0, 0): 1, ("a", 1): 2, ("a", 1, 0): 2}),
         ("a = [']', \"[\"]\nb = 1", {("a",): 1, ("a", 0): 1, ("a", 1): 1, ("b",): 2}),
+        ("a = [[1]]\nb = 1", {("a",): 1, ("a", 0): 1, ("a", 0, 0): 1, ("b",): 2}),
+        ("a = [1]# c = [\nb = 1", {("a",): 1, ("a", 0): 1, ("b",): 2}),
+        ("a = {b=[1]}\nc = 1", {("a",): 1, ("a", "b"): 1, ("a", "b", 0): 1, ("c",): 2}),
+        ("a = [{b=1}]\nc = 1", {("a",): 1, ("a", 0): 1, ("a", 0, "b"): 1, ("c",): 2}),
+        ("a = {b={c=1}}\nd = 1", {("a",): 1, ("a", "b"): 1, ("a", "b", "c"): 1, ("d",): 2}),
+        ("a=[1]\nb={c=1}", {("a",): 1, ("a", 0): 1, ("b",): 2, ("b", "c"): 2}),
+        ("[a]# b = 2\nc = 1", {("a",): 1, ("a", "c"): 2}),
+        ("[[a]]# b = 2\nc = 1", {("a",): 1, ("a", 0): 1, ("a", 0, "c"): 2}),
         ("a = {}\nb = 1", {("a",): 1, ("b",): 2}),
         ("a = { b = 1, c.d = 2 }", {("a",): 1, ("a", "b"): 1, ("a", "c"): 1, ("a", "c", "d"): 1}),
         ("a = { b = [\n1, 2] }\nc = 1", {("a",): 1, ("a", "b"): 1, ("a", "b", 0): 2, ("a", "b", 1): 2, ("c",): 3}),
@@ -316,3 +324,75 @@ def test_a_mistake_in_what_is_taken_over_is_where_it_was_written():
     other = '[pmm.other]\nkind = "bitmap"\nbits = "bytes"\ncount = "nothing_such"\n'
     places = wrong(f'{HEAD}{other}[pmm.main]\nlike = "other"\n')
     assert [place.split(" ")[0] for place in places] == ["k.toml:6"] * len(places)
+
+
+def test_a_collection_in_each_element_is_one():
+    zones = f'{HEAD}[zones]\nentries = "things"\ncount = 2\nstart = "number"\nend = "number"\n'
+    assert wrong(f'{zones}each = {{ entries = "four", count = 4 }}\n') == []
+    assert [where.split(" ")[0] for where in wrong(f"{zones}each = {{ most = 4 }}\n")] == ["k.toml:8"]
+
+
+SLAB = {
+    "next": 'next = "next"\n',
+    "links": 'links = { first = "next", next = "next" }\n',
+    "numbers": 'numbers = { first = "byte", next = "four", end = 4 }\n',
+    "bits": 'bits = { at = "four" }\n',
+    "stride": 'stride = "64"\n',
+    "capacity": 'capacity = "4"\n',
+    "node": 'node = "struct thing"\n',
+    "runs": 'runs = { entries = "things", count = 2, base = 4096, first = "byte", length = "low", slab = "next" }\n',
+}
+CACHES = '[heap.it.caches]\nhead = "head"\nnext = "next"\n'
+LISTS = 'lists = { head = "next" }\n'
+ALL = ("next", "links", "stride", "capacity")
+
+
+@pytest.mark.parametrize(
+    ("said", "caches", "problems"),
+    [
+        (ALL, LISTS, 0),
+        (ALL[:3], LISTS, 1),  # no capacity
+        (ALL[:3], LISTS + SLAB["capacity"], 0),
+        (("next", "links", "capacity"), LISTS, 1),  # no stride
+        (("next", "links", "capacity"), LISTS + SLAB["stride"], 0),
+        (("next", "stride", "capacity"), LISTS, 1),  # nothing tells what is free
+        ((*ALL, "bits"), LISTS, 1),  # two things do
+        (("next", "bits", "stride", "capacity"), LISTS, 0),
+        (("next", "numbers", "stride", "capacity"), LISTS, 0),
+        (("links", "stride", "capacity"), LISTS, 1),  # lists that cannot be followed
+        (("links", "stride", "capacity", "runs", "node"), "", 0),
+        (("links", "stride", "capacity", "runs"), "", 1),  # no node
+        (("links", "stride", "capacity", "node"), "", 1),  # neither lists nor runs
+        ((*ALL, "runs"), LISTS, 0),
+    ],
+)
+def test_what_a_heap_of_slabs_must_say(said, caches, problems):
+    text = f'{HEAD}[heap.it]\nkind = "slab"\nobjects = "self + 1"\ncache = "next"\n'
+    text += "".join(SLAB[key] for key in said) + CACHES + caches
+    found = bound(text).problems
+    assert len(found) == problems, [str(problem) for problem in found]
+    if not problems:
+        (heap,) = bound(text).heap
+        assert ((heap.links is None), (heap.runs is None)) == ("links" not in said, "runs" not in said)
+
+
+@pytest.mark.parametrize(
+    ("keys", "asked"),
+    [
+        ('free = "truth"\n', ["next", "low", "truth"]),
+        ('free = "truth"\nprev = "next"\n', ["next", "next", "low", "truth"]),
+        ('free = "truth"\nmagic = { expr = "byte", equals = 7 }\n', ["next", "low", "truth", "byte", "7"]),
+        ('bins = { head = "head", next = "next" }\n', ["next", "low"]),
+    ],
+)
+def test_what_is_asked_of_a_header(keys, asked):
+    text = f'{HEAD}[heap.it]\nkind = "list"\nhead = "head"\nnext = "next"\nsize = "low"\n{keys}'
+    (heap,) = bound(text).heap
+    assert [expression.text for expression in heap.in_headers] == asked
+
+
+def test_a_text_in_the_place_of_a_list_has_the_line_of_its_key():
+    """It is told as the list's first element, which has no line of its own."""
+    with pytest.raises(ProfileError) as refused:
+        read_profile(f'{HEAD}[checks]\n\noff = "PMM99"\n', "k.toml", ("PMM01",))
+    assert refused.value.where == "k.toml:5 (checks.off[0])"
