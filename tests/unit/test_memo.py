@@ -251,7 +251,7 @@ def accidents(kernel, random):
             kernel.cpu = replace(kernel.cpu, cr0=Word64(kernel.cpu.cr0 ^ int(random.choice([1 << 16, 1 << 31, 8]))))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 12))])
 def test_what_is_remembered_is_what_a_fresh_look_shows(small, seed):  # noqa: F811
     """Writes, page tables changed underfoot, other roots: whatever happens, and whichever rules are asked."""
     random = np.random.default_rng(seed)
