@@ -31,4 +31,6 @@ def test_every_instruction_of_a_call(kind, gcc_kernel, tmp_path):
 @pytest.mark.parametrize("words", ["scenario=churn", "scenario=churn redzone=1"])
 @pytest.mark.parametrize("kind", HEAPS)
 def test_every_instruction_of_more_calls(kind, words, kernel, tmp_path):
-    check(step_through(kernel, kind, words, MORE_CALLS, tmp_path))
+    # A bump heap's realloc stays in place where the size allows.
+    in_place = ("heap_realloc",) if kind == "bump" else ()
+    check(step_through(kernel, kind, words, MORE_CALLS, tmp_path), in_place)
