@@ -275,7 +275,7 @@ def keep(path: str, tests: list[str], outcomes: dict[str, bool]) -> None:
 
 
 def fingerprint(paths: list[str]) -> str:
-    """A digest of what files compute. It is the same after a change of comments, layout, docstrings and messages."""
+    """A digest of files without comments, layout and strings, so that a reworded message has nothing tried anew."""
     digest = hashlib.sha256()
     for path in paths:
         tree = ast.parse((ROOT / path).read_text())
